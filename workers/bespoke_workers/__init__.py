@@ -1,0 +1,24 @@
+"""Bespoke's workers: they remember, learn, optimize and export for each user.
+
+``program`` registers a DSPy program of the application; ``celery`` is the application
+that ``celery -A bespoke_workers worker`` runs. Both are imported at first use: registering
+a program needs no broker, and a worker that serves only memories needs no DSPy.
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "celery", "program"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "celery":
+        from bespoke_workers.app import celery
+
+        return celery
+    if name == "program":
+        from bespoke_workers.programs.registry import program
+
+        return program
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

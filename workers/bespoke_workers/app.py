@@ -1,0 +1,311 @@
+"""The Celery application: queues, routes, beat entries. The only door to Celery.
+
+A task is an adapter: it decodes the payload, calls one service and returns its result.
+Short jobs are acknowledged late and rejected when their worker is lost, so that however
+a worker dies the message comes back; the database sees to it that the effect does not
+(``database.once``). Long ones are acknowledged at once and guarded by a lease.
+"""
+
+import random
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+import structlog
+from celery import Celery, Task, signals
+from celery.app.amqp import AMQP, Queues
+from celery.exceptions import Ignore, Reject
+from celery.schedules import crontab, schedule
+from kombu import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+from pydantic import ValidationError
+
+from bespoke_schemas import Payload, Result
+from bespoke_schemas.jobs import Progress
+from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
+from bespoke_workers import runtime, settings
+from bespoke_workers.database import deliveries
+from bespoke_workers.errors import BespokeError, Refused, Transient, UnexpectedFailure
+from bespoke_workers.observe import events, logging
+from bespoke_workers.runtime import Runtime
+
+RUN_OPTIMIZATION = "bespoke.optimization.run"
+REAP = "bespoke.upkeep.reap"
+NIGHTLY_TIER = "bespoke.upkeep.nightly_tier"
+PRUNE = "bespoke.upkeep.prune"
+TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "jobs", "upkeep")
+
+SHORT_JOB_SECONDS = 120.0
+"""A short job that takes longer is stopped and fails: it would hold up its queue."""
+RETRY_CAP_SECONDS = 60.0
+REAP_EVERY_SECONDS = 10.0
+
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT", bound=Result)
+Service = Callable[[Any, Runtime], Coroutine[object, object, ResultT | None]]
+
+_log = structlog.get_logger("bespoke.jobs")
+
+
+class FamilyQueues(Queues):
+    """Celery's queues, of which a whole family can be selected by its name."""
+
+    def select(self, include: str | Iterable[str] | None) -> None:
+        """Consume from the queues named; ``memories`` means all shards of it."""
+        super().select(_expanded(include))
+
+    def deselect(self, exclude: str | Iterable[str] | None) -> None:
+        """Do not consume from the queues named."""
+        super().deselect(_expanded(exclude))
+
+
+class FamilyAMQP(AMQP):
+    """Celery's view of the broker, with queues in families."""
+
+    queues_cls = FamilyQueues
+
+
+def _expanded(names: str | Iterable[str] | None) -> list[str]:
+    listed = [names] if isinstance(names, str) else list(names or ())
+    families = {str(family): members(family) for family in Queue}
+    return [member for name in listed for member in families.get(name, (name,))]
+
+
+def make_celery(config: settings.Settings) -> Celery:
+    """Make the Celery application that serves these settings."""
+    app = Celery(
+        "bespoke",
+        broker=config.broker(),
+        backend=config.results(),
+        amqp=FamilyAMQP,
+        set_as_current=False,
+    )
+    app.conf.update(
+        broker_transport="bespoke_workers.transport:Transport",
+        broker_transport_options={
+            "visibility_timeout": config.claim_timeout_s,
+            "unacked_restore_interval": max(config.claim_timeout_s / 3, 0.5),
+        },
+        broker_connection_retry_on_startup=True,
+        task_queues=[
+            KombuQueue(name, routing_key=name) for family in Queue for name in members(family)
+        ],
+        task_default_queue=str(Queue.UPKEEP),
+        task_create_missing_queues=False,
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        result_expires=config.result_ttl_hours * 3600,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=8,
+        worker_send_task_events=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        enable_utc=True,
+        timezone=config.timezone,
+        imports=[f"bespoke_workers.tasks.{name}" for name in TASK_MODULES],
+        beat_schedule=_beat_entries(config),
+        beat_schedule_filename=str(config.home / "beat-schedule"),
+    )
+    return app
+
+
+def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
+    """Return the schedule. Each entry's job is unique by its date, so two beats do no harm."""
+    hour, minute = config.nightly
+    entries: dict[str, dict[str, Any]] = {
+        f"nightly-{tier}": {
+            "task": NIGHTLY_TIER,
+            "schedule": crontab(hour=str(hour), minute=str(minute)),
+            "kwargs": {"tier": tier},
+        }
+        for tier in ("basic", "advanced", "premium")
+    }
+    entries["nightly-prune"] = {
+        "task": PRUNE,
+        "schedule": crontab(hour=str((hour + 2) % 24), minute=str(minute)),
+    }
+    entries["reap-lost-runs"] = {
+        "task": REAP,
+        "schedule": schedule(REAP_EVERY_SECONDS),
+        # With no worker to take them, reaps would pile up by the thousand.
+        "options": {"expires": REAP_EVERY_SECONDS},
+    }
+    return entries
+
+
+celery = make_celery(settings.load())
+
+
+class Outcome:
+    """A job's answer on its way to the result backend.
+
+    Celery puts the repr of what a task returns into its log and its events, which Flower
+    shows, so the repr names the kind of the result and nothing in it.
+    """
+
+    def __init__(self, task: str, result: Result) -> None:
+        self.task = task
+        self.result = result
+
+    def __json__(self) -> dict[str, Any]:
+        """Return the envelope that the client reads; kombu's encoder calls this."""
+        return {"task": self.task, "result": self.result.model_dump(mode="json")}
+
+    def __repr__(self) -> str:
+        return type(self.result).__name__
+
+
+class CeleryOutbox:
+    """The queue and the result backend, as ``outbox.Outbox`` describes them."""
+
+    def enqueue(self, payload: Payload[Any]) -> None:
+        """Send a payload to the queue that it names."""
+        celery.send_task(
+            payload.task,
+            kwargs={"payload": payload.model_dump(mode="json")},
+            task_id=str(payload.id),
+            queue=queue_name(payload.queue, payload.subject()),
+            kwargsrepr=f"<{payload.task}>",
+        )
+
+    def run_optimization(self, job_id: UUID) -> None:
+        """Send "run this row" under the job's own id, so that Flower shows one job."""
+        celery.send_task(
+            RUN_OPTIMIZATION,
+            kwargs={"job_id": str(job_id)},
+            task_id=str(job_id),
+            queue=OPTIMIZATION_RUNS,
+        )
+
+    def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
+        """Store the progress where the client watches."""
+        meta = {"task": task, "progress": progress.model_dump(mode="json")}
+        celery.backend.store_result(str(job_id), meta, "PROGRESS")
+
+    def succeed(self, job_id: UUID, task: str, result: Result) -> None:
+        """Store the result of a job whose own message is gone."""
+        celery.backend.store_result(str(job_id), Outcome(task, result), "SUCCESS")
+
+    def fail(self, job_id: UUID, error: Exception) -> None:
+        """Store the failure of a job whose own message is gone."""
+        celery.backend.store_result(str(job_id), error, "FAILURE")
+
+
+_outbox = CeleryOutbox()
+
+
+def serves(
+    payload_type: type[Payload[ResultT]],
+) -> Callable[[Service[ResultT]], Service[ResultT]]:
+    """Make a function the task of a payload.
+
+    The function gets the validated payload and the process's runtime. It answers with the
+    payload's result; None means that the answer comes later, under the same id.
+    """
+
+    def register(service: Service[ResultT]) -> Service[ResultT]:
+        def task(self: Task[Any, Any], payload: dict[str, Any]) -> Outcome:
+            def perform(this: Runtime) -> Outcome:
+                decoded = _decoded(payload_type, payload, str(self.request.id))
+                _bind_user(decoded.subject())
+                result: ResultT | None = this.run(service(decoded, this), seconds=SHORT_JOB_SECONDS)
+                if result is None:
+                    raise Ignore
+                return Outcome(payload_type.task, result)
+
+            return _job(self, perform)
+
+        celery.task(name=payload_type.task, bind=True)(task)
+        return service
+
+    return register
+
+
+Internal = Callable[Concatenate[Runtime, P], Coroutine[object, object, Outcome | None]]
+
+
+def internal(
+    name: str, *, acks_late: bool = True, seconds: float | None = SHORT_JOB_SECONDS
+) -> Callable[[Internal[P]], Internal[P]]:
+    """Make a function a task that no payload describes: its arguments hold ids, not contents."""
+
+    def register(service: Internal[P]) -> Internal[P]:
+        def task(self: Task[Any, Any], /, *args: P.args, **kwargs: P.kwargs) -> Outcome:
+            def perform(this: Runtime) -> Outcome:
+                outcome = this.run(service(this, *args, **kwargs), seconds=seconds)
+                if outcome is None:
+                    raise Ignore
+                return outcome
+
+            return _job(self, perform)
+
+        celery.task(name=name, bind=True, acks_late=acks_late, reject_on_worker_lost=acks_late)(
+            task
+        )
+        return service
+
+    return register
+
+
+def _job(task: Task[Any, Any], perform: Callable[[Runtime], Outcome]) -> Outcome:
+    """Do one delivery of a job: log it, count it, and turn its failures into ours."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(job=task.request.id, task=task.name)
+    try:
+        this = runtime.current(settings.load(), _outbox)
+        if (task.request.delivery_info or {}).get("redelivered"):
+            this.run(
+                deliveries.count(this.database, this.settings, str(task.request.id), task.name)
+            )
+        return perform(this)
+    except Transient as error:
+        raise _again(task, error) from None
+    except (BespokeError, Ignore):
+        raise
+    except Exception as error:
+        _log.error("unexpected failure", error=type(error).__name__, places=logging.places(error))
+        raise UnexpectedFailure(type(error).__name__, task.name) from None
+
+
+def _again(task: Task[Any, Any], error: Transient) -> Exception:
+    """Send the job again for later; it is never given up, since an outage is not its fault."""
+    delay = min(2.0**task.request.retries, RETRY_CAP_SECONDS) * random.uniform(0.5, 1.0)
+    _log.warning("try again", reason=str(error), delay_s=round(delay, 1))
+    try:
+        return task.retry(countdown=delay, max_retries=None, throw=False)
+    except OperationalError:
+        # Redis is away too: left unacknowledged, the message comes back by itself.
+        return Reject(reason="broker away", requeue=True)
+
+
+def _decoded(
+    payload_type: type[Payload[ResultT]], payload: dict[str, Any], task_id: str
+) -> Payload[ResultT]:
+    """Validate what came over the wire: the worker trusts nobody."""
+    try:
+        decoded = payload_type.model_validate(payload)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "payload"
+        raise Refused(f"{payload_type.task}: {place}: {first['msg']}") from None
+    if str(decoded.id) != task_id:
+        raise Refused(f"{payload_type.task}: the payload's id is not the message's id")
+    return decoded
+
+
+def _bind_user(user_id: str | None) -> None:
+    if user_id is not None:
+        structlog.contextvars.bind_contextvars(user=events.hashed(user_id))
+
+
+@signals.setup_logging.connect
+def _configure_logging(loglevel: int = 20, **_: object) -> None:
+    """Log in our format instead of Celery's."""
+    logging.configure(loglevel)
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _close_runtime(**_: object) -> None:
+    runtime.close()

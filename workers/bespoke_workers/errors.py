@@ -1,0 +1,56 @@
+"""What can go wrong in a worker.
+
+BespokeError
+├── Transient        may pass: the job is tried again
+└── Permanent        will not pass: the job is refused once and for all, with its reason
+    ├── Refused          the payload asks for something that cannot be done
+    ├── Misconfigured    a setting is missing or wrong
+    ├── Parked           the job killed its worker too many times
+    └── Cancelled        the job was cancelled
+
+The text of each is one line for whoever reads a job's result, and never holds contents,
+examples, keys or passwords (DESIGN §3, invariant 8).
+"""
+
+
+class BespokeError(Exception):
+    """The root of every error that Bespoke raises on purpose."""
+
+
+class Transient(BespokeError):
+    """A failure that may pass by itself, such as a server that is away."""
+
+
+class Permanent(BespokeError):
+    """A failure that trying again will not cure."""
+
+
+class Refused(Permanent):
+    """The payload asks for something that cannot be done; the text says what and why."""
+
+
+class Misconfigured(Permanent):
+    """A setting is missing or wrong; the text names it and says what to set."""
+
+
+class Parked(Permanent):
+    """A job that was delivered again and again because its worker died each time."""
+
+    @classmethod
+    def after(cls, deliveries: int) -> "Parked":
+        """Make the error of a job that was delivered ``deliveries`` times in vain."""
+        return cls(
+            f"parked: {deliveries} workers died or lost their connection while doing this job; "
+            "see the workers' logs, then enqueue it under a new id"
+        )
+
+
+class Cancelled(Permanent):
+    """A job that was cancelled before it had an effect."""
+
+
+class UnexpectedFailure(Permanent):
+    """A bug: an exception that nobody expected. Only its type is told; the log has the place."""
+
+    def __init__(self, kind: str, task: str) -> None:
+        super().__init__(f"{kind} in {task}: a bug; the worker's log has the place")

@@ -1,0 +1,1 @@
+"""What users said: stored, kept free of duplicates, compacted and searched."""

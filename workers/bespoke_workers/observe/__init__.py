@@ -1,0 +1,1 @@
+"""Seeing what happens: events, and log lines that name the job and hide its contents."""

@@ -1,0 +1,1 @@
+"""Tiers, optimizers, one user's run, leases and batches."""

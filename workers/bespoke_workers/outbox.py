@@ -1,0 +1,30 @@
+"""What a service may tell the queue, without knowing the queue.
+
+Messages are sent after the commit of what they are about: a job must never see a row
+that was rolled back. A message that is lost between the two is sent again by the reaper.
+"""
+
+from typing import Any, Protocol
+from uuid import UUID
+
+from bespoke_schemas import Payload, Result
+from bespoke_schemas.jobs import Progress
+
+
+class Outbox(Protocol):
+    """The queue as the services see it; ``app.CeleryOutbox`` is the real one."""
+
+    def enqueue(self, payload: Payload[Any]) -> None:
+        """Send a payload to the queue that it names."""
+
+    def run_optimization(self, job_id: UUID) -> None:
+        """Send the message that says: run this row of ``optimization_job``."""
+
+    def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
+        """Tell whoever watches a job how far it is."""
+
+    def succeed(self, job_id: UUID, task: str, result: Result) -> None:
+        """Answer a job whose own message is gone."""
+
+    def fail(self, job_id: UUID, error: Exception) -> None:
+        """Tell that a job failed whose own message is gone."""

@@ -1,0 +1,1 @@
+"""What can be optimized, and the library of its saved versions."""

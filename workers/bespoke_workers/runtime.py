@@ -1,0 +1,144 @@
+"""What one worker process owns, wired here and nowhere else.
+
+A runtime belongs to the process that made it: the asyncpg engine and FAISS do not survive
+a fork, so ``current()`` makes a new one in each child at its first job.
+"""
+
+import asyncio
+import os
+from collections.abc import Coroutine
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.retention import Retention
+from bespoke_workers.errors import Permanent
+from bespoke_workers.outbox import Outbox
+from bespoke_workers.settings import Settings
+
+if TYPE_CHECKING:
+    from bespoke_workers.learning.examples import Examples
+    from bespoke_workers.memories.store import Memories
+    from bespoke_workers.optimization.batches import Batches
+    from bespoke_workers.optimization.cancellation import Cancellation
+    from bespoke_workers.optimization.optimization import Optimization
+    from bespoke_workers.programs.bundles import Bundles
+    from bespoke_workers.programs.library import Library
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """The event loop, the database engine and the services of one process.
+
+    Services are made at first use and import what they need then: a process that serves
+    only memories imports neither dspy nor litellm.
+    """
+
+    def __init__(self, settings: Settings, outbox: Outbox) -> None:
+        self.settings = settings
+        self.outbox = outbox
+        self._runner = asyncio.Runner()
+
+    def run(self, work: Coroutine[object, object, T], *, seconds: float | None = None) -> T:
+        """Run ``work`` on this process's loop and return its result.
+
+        Raises Permanent if it takes longer than ``seconds``; it is cancelled and awaited
+        first, so that no connection stays checked out.
+        """
+        return self._runner.run(_bounded(work, seconds))
+
+    def close(self) -> None:
+        """Close the connections and the loop."""
+        if "database" in self.__dict__:
+            self._runner.run(self.database.close())
+        self._runner.close()
+
+    @cached_property
+    def database(self) -> Database:
+        """The engine of this process."""
+        return Database(self.settings.database(), pool_size=self.settings.database_pool)
+
+    @cached_property
+    def memories(self) -> "Memories":
+        """The memories of every user."""
+        from bespoke_workers.memories.store import Memories
+
+        return Memories.from_settings(self.database, self.settings)
+
+    @cached_property
+    def programs(self) -> "Library":
+        """The library of saved versions."""
+        from bespoke_workers.programs.library import Library
+
+        return Library(self.database, self.settings)
+
+    @cached_property
+    def bundles(self) -> "Bundles":
+        """Export and import of versions."""
+        from bespoke_workers.programs.bundles import Bundles
+
+        return Bundles(self.database, self.settings)
+
+    @cached_property
+    def examples(self) -> "Examples":
+        """The training examples of every user."""
+        from bespoke_workers.learning.examples import Examples
+
+        return Examples(self.database, self.settings)
+
+    @cached_property
+    def optimization(self) -> "Optimization":
+        """The optimization of one user's program."""
+        from bespoke_workers.optimization.optimization import Optimization
+
+        return Optimization(self.database, self.settings, self.outbox, self.programs, self.examples)
+
+    @cached_property
+    def batches(self) -> "Batches":
+        """The optimization of whole tiers."""
+        from bespoke_workers.optimization.batches import Batches
+    from bespoke_workers.optimization.cancellation import Cancellation
+
+        return Batches(self.database, self.settings, self.outbox)
+
+    @cached_property
+    def cancellation(self) -> "Cancellation":
+        """How jobs are stopped."""
+        from bespoke_workers.optimization.cancellation import Cancellation
+
+        return Cancellation(self.database)
+
+    @cached_property
+    def retention(self) -> Retention:
+        """How long records of jobs are kept."""
+        return Retention(self.database, self.settings)
+
+
+async def _bounded(work: Coroutine[object, object, T], seconds: float | None) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        if seconds is None:
+            raise
+        raise Permanent(f"stopped: the job took longer than {seconds:g} seconds") from None
+
+
+_runtime: tuple[int, Runtime] | None = None
+
+
+def current(settings: Settings, outbox: Outbox) -> Runtime:
+    """Return this process's runtime; one inherited through a fork is left alone and replaced."""
+    global _runtime  # noqa: PLW0603  # a process has one runtime, and tasks are plain functions
+    if _runtime is None or _runtime[0] != os.getpid():
+        _runtime = (os.getpid(), Runtime(settings, outbox))
+    return _runtime[1]
+
+
+def close() -> None:
+    """Close this process's runtime, if it made one."""
+    global _runtime  # noqa: PLW0603  # see current()
+    if _runtime is not None and _runtime[0] == os.getpid():
+        _runtime[1].close()
+        _runtime = None

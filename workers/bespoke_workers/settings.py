@@ -1,0 +1,176 @@
+"""Every setting, read once. Nothing else reads the environment."""
+
+import json
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bespoke_workers.errors import Misconfigured
+
+PREFIX = "BESPOKE_"
+DATABASE_SCHEME = "postgresql+asyncpg"
+BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
+
+
+class Settings(BaseSettings):
+    """The settings of a worker, each ``BESPOKE_`` + its name in the environment.
+
+    Without URLs, those of the local stack that runs on ``home`` are used.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    database_url: SecretStr | None = None
+    broker_url: SecretStr | None = None
+    result_url: SecretStr | None = None
+    storage_url: str | None = None  # any fsspec URL; None: HOME/storage
+    embedder: str | None = None  # None: the lexical default
+    similarity_threshold: float | None = Field(default=None, ge=-1, le=1)  # None: the embedder's
+    lm: str | None = None
+    lm_api_base: str | None = None
+    lm_api_key: SecretStr | None = None
+    lm_temperature: float = 0.0
+    programs: Annotated[tuple[str, ...], NoDecode] = ()  # modules to import, comma-separated
+    home: Path = Path("~/.bespoke")
+    timezone: str = "UTC"
+
+    max_memories: int = Field(default=1000, ge=1)
+    max_age_days: int = Field(default=90, ge=1)
+    low_access_threshold: float = Field(default=0.1, ge=0, le=1)
+    dedup_guard: bool = True
+    index_cache_mib: int = Field(default=256, ge=1)  # per worker process
+    result_ttl_hours: int = Field(default=24, ge=1)
+    job_retention_days: int = Field(default=30, ge=1)
+    max_deliveries: int = Field(default=5, ge=1)  # then the job is parked
+    claim_timeout_s: float = Field(default=30.0, gt=0)  # a dead worker's messages return after it
+    lease_s: float = Field(default=60.0, gt=0)  # of an optimization, renewed every third of it
+    optimization_seconds: float = Field(default=3600.0, gt=0)  # deadline of one user's run
+    nightly_at: str = "02:00"  # local time in ``timezone``
+    nightly_max_concurrent: int = Field(default=4, ge=1)
+    database_pool: int = Field(default=4, ge=1)  # connections of one worker process
+    flower_port: int = Field(default=5555, ge=0, le=65535)
+    flower_basic_auth: SecretStr | None = None  # user:password
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _expand(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @field_validator("programs", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("timezone", mode="after")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(
+                f"no such time zone: {name!r}; give one like 'Europe/Berlin'"
+            ) from None
+        return name
+
+    @field_validator("nightly_at", mode="after")
+    @classmethod
+    def _clock(cls, value: str) -> str:
+        hour, _, minute = value.partition(":")
+        if not (hour.isdigit() and minute.isdigit() and int(hour) < 24 and int(minute) < 60):
+            raise ValueError(f"got {value!r}; give a time of day like '02:00'")
+        return value
+
+    @property
+    def nightly(self) -> tuple[int, int]:
+        """Hour and minute of the nightly batches, in ``timezone``."""
+        hour, _, minute = self.nightly_at.partition(":")
+        return int(hour), int(minute)
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a claimed optimization is its worker's without a renewal."""
+        return timedelta(seconds=self.lease_s)
+
+    @property
+    def storage(self) -> str:
+        """The fsspec URL under which bundles lie."""
+        return self.storage_url or (self.home / "storage").as_uri()
+
+    def database(self) -> str:
+        """Return the database URL; raises Misconfigured where it is missing or wrong."""
+        url = _reveal(self.database_url) or self._local("database_url")
+        if url is None:
+            raise Misconfigured(
+                _missing("DATABASE_URL", "postgresql+asyncpg://user:password@host/db")
+            )
+        if urlsplit(url).scheme != DATABASE_SCHEME:
+            raise Misconfigured(
+                f"{PREFIX}DATABASE_URL: got a URL of scheme {urlsplit(url).scheme!r}, expected "
+                f"{DATABASE_SCHEME!r}; set it to postgresql+asyncpg://user:password@host/db"
+            )
+        return url
+
+    def broker(self) -> str:
+        """Return the broker's URL; raises Misconfigured where it is missing or wrong."""
+        url = _reveal(self.broker_url) or self._local("broker_url")
+        if url is None:
+            raise Misconfigured(_missing("BROKER_URL", "redis://:password@host:6379/0"))
+        return _checked_redis(url, "BROKER_URL")
+
+    def results(self) -> str:
+        """Return the result backend's URL: the broker's unless it is set."""
+        url = _reveal(self.result_url)
+        return self.broker() if url is None else _checked_redis(url, "RESULT_URL")
+
+    def _local(self, key: str) -> str | None:
+        try:
+            address = json.loads((self.home / "stack.json").read_text())
+            value = address[key]
+        except (OSError, ValueError, KeyError):
+            return None
+        return value if isinstance(value, str) else None
+
+
+@cache
+def load() -> Settings:
+    """Read the settings once for this process; raises Misconfigured naming what is wrong."""
+    return read()
+
+
+def read() -> Settings:
+    """Read the settings afresh; raises Misconfigured naming what is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = PREFIX + str(first["loc"][0]).upper()
+        reason = first["msg"].removeprefix("Value error, ")
+        raise Misconfigured(f"{name}: {reason}") from None
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret and secret.get_secret_value() else None
+
+
+def _missing(name: str, form: str) -> str:
+    return (
+        f"{PREFIX}{name} is not set and no local stack runs; set it to {form} or run `bespoke up`"
+    )
+
+
+def _checked_redis(url: str, name: str) -> str:
+    scheme = urlsplit(url).scheme
+    if scheme not in BROKER_SCHEMES:
+        raise Misconfigured(
+            f"{PREFIX}{name}: got a URL of scheme {scheme!r}, expected one of {BROKER_SCHEMES}; "
+            "set it to redis://:password@host:6379/0"
+        )
+    return url

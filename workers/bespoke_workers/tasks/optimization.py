@@ -1,0 +1,30 @@
+"""The tasks of the optimization: short ones that write rows, and the long one that runs a row."""
+
+from uuid import UUID
+
+from bespoke_schemas import optimization
+from bespoke_workers.app import RUN_OPTIMIZATION, Outcome, internal, serves
+from bespoke_workers.runtime import Runtime
+
+
+@serves(optimization.OptimizeUser)
+async def optimize_user(payload: optimization.OptimizeUser, this: Runtime) -> None:
+    """Accept an optimization: its row is written, and the answer comes from its run."""
+    await this.optimization.accept(payload)
+
+
+@serves(optimization.OptimizeTier)
+async def optimize_tier(
+    payload: optimization.OptimizeTier, this: Runtime
+) -> optimization.BatchSummary | None:
+    """Plan a batch; the answer comes when its last job ended, at once if there is none."""
+    return await this.batches.plan(payload)
+
+
+@internal(RUN_OPTIMIZATION, acks_late=False, seconds=None)
+async def run(this: Runtime, job_id: str) -> Outcome | None:
+    """Run one row; None where another worker has it or it has ended."""
+    optimized = await this.optimization.run(UUID(job_id))
+    if optimized is None:
+        return None
+    return Outcome(optimization.OptimizeUser.task, optimized)

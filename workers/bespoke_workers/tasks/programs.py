@@ -1,0 +1,29 @@
+"""The tasks of the programs."""
+
+from bespoke_schemas import programs
+from bespoke_workers.app import serves
+from bespoke_workers.runtime import Runtime
+
+
+@serves(programs.Save)
+async def save(payload: programs.Save, this: Runtime) -> programs.Saved:
+    """Save a version of a program."""
+    return await this.programs.save(payload)
+
+
+@serves(programs.Load)
+async def load(payload: programs.Load, this: Runtime) -> programs.Loaded:
+    """Load a version by its id."""
+    return await this.programs.load(payload)
+
+
+@serves(programs.LoadActive)
+async def load_active(payload: programs.LoadActive, this: Runtime) -> programs.Loaded:
+    """Load the version that a user has in use."""
+    return await this.programs.load_active(payload)
+
+
+@serves(programs.Best)
+async def best(payload: programs.Best, this: Runtime) -> programs.Loaded:
+    """Load the version of the highest score."""
+    return await this.programs.best(payload)
