@@ -263,14 +263,14 @@ def _job(task: Task[Any, Any], perform: Callable[[Runtime], Outcome]) -> Outcome
         raise _again(task, error) from None
     except (BespokeError, Ignore):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # a bug's text may hold contents: it ends here
         _log.error("unexpected failure", error=type(error).__name__, places=logging.places(error))
         raise UnexpectedFailure(type(error).__name__, task.name) from None
 
 
 def _again(task: Task[Any, Any], error: Transient) -> Exception:
     """Send the job again for later; it is never given up, since an outage is not its fault."""
-    delay = min(2.0**task.request.retries, RETRY_CAP_SECONDS) * random.uniform(0.5, 1.0)
+    delay = min(2.0**task.request.retries, RETRY_CAP_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, guards nothing
     _log.warning("try again", reason=str(error), delay_s=round(delay, 1))
     try:
         return task.retry(countdown=delay, max_retries=None, throw=False)

@@ -98,7 +98,6 @@ class Runtime:
     def batches(self) -> "Batches":
         """The optimization of whole tiers."""
         from bespoke_workers.optimization.batches import Batches
-    from bespoke_workers.optimization.cancellation import Cancellation
 
         return Batches(self.database, self.settings, self.outbox)
 

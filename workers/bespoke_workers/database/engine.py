@@ -46,9 +46,9 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Open a session whose work is committed at the end, or none of it."""
         with translated():
-            async with AsyncSession(self.engine, expire_on_commit=False) as session:
-                async with session.begin():
-                    yield session
+            session = AsyncSession(self.engine, expire_on_commit=False)
+            async with session, session.begin():
+                yield session
 
     @asynccontextmanager
     async def autocommit(self) -> AsyncIterator[AsyncConnection]:

@@ -84,6 +84,8 @@ class Child:
                 str(self._firm.value),
             ],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # else it would hold a pipe open that we write to
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
         )
@@ -130,11 +132,10 @@ class Child:
     def _end_orphan(self, orphan: psutil.Process) -> None:
         for number, seconds in ((self._gentle, GENTLE_SECONDS), (self._firm, FIRM_SECONDS)):
             orphan.send_signal(number)
-            with contextlib.suppress(psutil.TimeoutExpired):
-                orphan.wait(seconds)
+            if _ends(orphan, seconds):
                 return
         orphan.kill()
-        orphan.wait(FIRM_SECONDS)
+        _ends(orphan, FIRM_SECONDS)
 
     def _open_log(self) -> IO[bytes]:
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
@@ -144,6 +145,16 @@ class Child:
     def _last_line(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+def _ends(orphan: psutil.Process, seconds: float) -> bool:
+    """Wait for the end of a process whose new parent may never reap it."""
+    deadline = time.monotonic() + seconds
+    while orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def _kill_tree(server: subprocess.Popen[bytes]) -> None:

@@ -134,6 +134,11 @@ class LocalRedis:
 
     def _choose_port(self) -> int:
         if self._asked_port is not None:
+            if not _is_free(self._asked_port):  # our password must not reach a stranger there
+                raise Misconfigured(
+                    f"port {self._asked_port} for Redis is taken by another program:"
+                    " stop that one, or choose another port"
+                )
             return self._asked_port
         remembered = [self._port()] if self._port_file.exists() else []
         others = random.SystemRandom().sample(PORTS, PORT_TRIES)
@@ -149,7 +154,7 @@ class LocalRedis:
         """Whether it answers to our password; by hand, as importing redis-py takes 0.4 s."""
         said = b""
         try:
-            with socket.create_connection(("127.0.0.1", self._port()), timeout=5) as line:
+            with socket.create_connection(("127.0.0.1", self._port()), timeout=1) as line:
                 line.sendall(f"AUTH {self._password()}\r\nPING\r\nQUIT\r\n".encode())
                 while received := line.recv(256):
                     said += received
