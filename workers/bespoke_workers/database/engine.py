@@ -78,7 +78,10 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         raise _translate(error) from error
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
-        raise Transient(f"the database cannot be reached: {type(error).__name__}") from error
+        raise Transient(
+            f"BESPOKE_DATABASE_URL: the database cannot be reached ({type(error).__name__}); "
+            "start it, correct the URL, or run `bespoke up`"
+        ) from error
 
 
 def _translate(error: DBAPIError) -> Exception:

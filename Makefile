@@ -1,0 +1,70 @@
+# On a machine with only Python 3.11 or newer and make, `make demo` and `make test` install
+# what they need into .venv and run. `make` alone lists the targets.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+# The stamp holds no time but follows what was installed, so a second run installs nothing.
+INSTALLED := $(VENV)/installed
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+
+##@ Use
+.PHONY: help demo up
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED) ## Run the example application on real workers (INPUT=your.csv of text,category)
+	@$(BIN)/python -m examples.support_desk.demo $(if $(INPUT),--input "$(INPUT)")
+
+up: $(INSTALLED) ## Run PostgreSQL, Redis, workers, beat and Flower until Ctrl-C
+	@$(BIN)/bespoke up
+
+##@ Develop
+.PHONY: install test check lint types imports format chaos bench lock
+install: $(INSTALLED) ## Install everything into .venv
+
+test: $(INSTALLED) ## Run the tests, with the short form of the chaos run
+	$(BIN)/python -m pytest
+
+check: lint types imports test ## Everything that CI runs: lint, types, imports, tests
+
+lint: $(INSTALLED) ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## Check types
+	$(BIN)/mypy
+
+imports: $(INSTALLED) ## Check which module may import which
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+chaos: $(INSTALLED) ## 10,000 stores while workers and servers are killed (minutes)
+	$(BIN)/python -m tests.chaos.run
+
+bench: $(INSTALLED) ## Measure, print the table and write benchmarks/results.json
+	$(BIN)/python -m benchmarks
+
+lock: $(INSTALLED) ## Resolve requirements.lock anew
+	$(BIN)/uv lock --upgrade
+	$(BIN)/uv export --quiet --all-groups --no-emit-workspace --no-header --no-annotate \
+		--format requirements-txt --output-file requirements.lock
+
+$(INSTALLED): requirements.lock pyproject.toml schemas/pyproject.toml api_client/pyproject.toml \
+		workers/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed; none was found" >&2; exit 2; }
+	@echo "Installing into $(VENV) (once; a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e schemas -e api_client -e workers
+	@touch $@

@@ -1,0 +1,100 @@
+"""Servers and worker processes of one machine, started and stopped together."""
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Self
+
+import click
+
+from bespoke_workers.cli.supervisor import Supervisor
+from bespoke_workers.errors import Misconfigured
+from bespoke_workers.local import Stack
+from bespoke_workers.settings import Settings
+
+READY_SECONDS = 60.0
+LOOK_SECONDS = 0.5
+SHORT_QUEUES = "memories,reads,programs,optimization,upkeep"
+
+
+def _tell(line: str) -> None:
+    click.echo(f"bespoke: {line}", err=True)
+
+
+class Machine:
+    """The servers and the processes of one machine; as a context manager it stops them all."""
+
+    def __init__(self, config: Settings, tell: Callable[[str], None] = _tell) -> None:
+        self.config = config
+        self._tell = tell
+        self._stack = self._servers(config)
+        self._supervisor = Supervisor(config.home)
+
+    def __enter__(self) -> Self:
+        """Start the servers and migrate the database."""
+        try:
+            if self._stack is not None:
+                self._stack.start(self._tell)
+            self._migrate()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the processes, then the servers. A second Ctrl-C does not interrupt that."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._tell("stopping")
+        self._supervisor.stop()
+        if self._stack is not None:
+            self._stack.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def start_processes(self, concurrency: int, runs: int, *, flower: bool, beat: bool) -> None:
+        """Start workers, beat and Flower, and wait until the workers answer."""
+        start = self._supervisor.start
+        self._tell("starting workers")
+        short = [f"-q{SHORT_QUEUES}", "-xoptimization.runs", f"-c{concurrency}"]
+        start("short", "worker", "-nshort", *short)
+        start("runs", "worker", "-nruns", "-qoptimization.runs,exports", f"-c{runs}")
+        if beat:
+            start("beat", "beat")
+        if flower:
+            start("flower", "flower")
+        self._await_workers()
+        where = f"; Flower at http://127.0.0.1:{self.config.flower_port}" if flower else ""
+        self._tell(f"ready{where}; logs in {self.config.home / 'log'}; Ctrl-C stops all")
+
+    def watch(self) -> None:
+        """Start again what dies, until interrupted."""
+        while True:
+            time.sleep(LOOK_SECONDS)
+            for name in self._supervisor.revive():
+                self._tell(f"{name} died and was started again; its log tells why")
+
+    def _servers(self, config: Settings) -> Stack | None:
+        named = {"DATABASE_URL": config.database_url, "BROKER_URL": config.broker_url}
+        missing = [name for name, url in named.items() if url is None]
+        if len(missing) == 1:
+            raise Misconfigured(
+                f"BESPOKE_{missing[0]} is not set while the other one is; set both URLs to use "
+                "your servers, or neither to use local ones"
+            )
+        return Stack(config.home) if missing else None
+
+    def _migrate(self) -> None:
+        from bespoke_workers.database import migrate
+
+        self._tell("migrating the database")
+        migrate.upgrade(self.config.database())
+
+    def _await_workers(self) -> None:
+        from bespoke_workers.cli.status import look
+
+        deadline = time.monotonic() + READY_SECONDS
+        while not (seen := look(self.config)).ok:
+            dead = self._supervisor.dead()
+            if dead:
+                raise Misconfigured(f"{dead[0]} did not start: {self._supervisor.why(dead[0])}")
+            if time.monotonic() > deadline:
+                raise Misconfigured(f"workers were not ready in {READY_SECONDS:.0f} s: {seen}")

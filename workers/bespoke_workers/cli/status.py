@@ -1,0 +1,91 @@
+"""`bespoke status`: whether servers and workers are there, and how much work waits."""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import click
+import redis
+
+from bespoke_schemas.queues import Queue, members
+from bespoke_workers import settings
+from bespoke_workers.cli import preflight
+from bespoke_workers.errors import BespokeError
+from bespoke_workers.settings import Settings
+
+PING_SECONDS = 1.0
+AGAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Status:
+    """What was seen. ``queues`` maps each family to its waiting messages."""
+
+    ok: bool
+    problems: list[str]
+    workers: dict[str, list[str]]
+    queues: dict[str, int]
+
+
+@click.command()
+@click.option("--wait", type=float, default=0.0, help="Seconds to wait until all is well.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def status(wait: float, as_json: bool) -> None:
+    """Tell whether servers and workers are there; exit code 0 if all is well, else 1."""
+    deadline = time.monotonic() + wait
+    config = settings.load()
+    seen = look(config)
+    while not seen.ok and time.monotonic() < deadline:
+        time.sleep(AGAIN_SECONDS)
+        seen = look(config)
+    click.echo(json.dumps(asdict(seen)) if as_json else _text(seen))
+    sys.exit(0 if seen.ok else 1)
+
+
+def look(config: Settings) -> Status:
+    """Look at the servers, the workers and the queues once."""
+    try:
+        problems = preflight.problems(config)
+    except BespokeError as error:
+        problems = [str(error)]
+    if problems:
+        return Status(False, problems, {}, {})
+    workers = _workers(config)
+    served = {family for names in workers.values() for family in names}
+    missing = [str(family) for family in Queue if str(family) not in served]
+    if missing:
+        problems.append(f"no worker consumes: {', '.join(missing)}; run `bespoke worker`")
+    return Status(not problems, problems, workers, _waiting(config))
+
+
+def _workers(config: Settings) -> dict[str, list[str]]:
+    from bespoke_workers.app import make_celery
+
+    inspect = make_celery(config).control.inspect(timeout=PING_SECONDS)
+    answers = inspect.active_queues() or {}
+    return {
+        name: sorted({_family(queue["name"]) for queue in consumed})
+        for name, consumed in sorted(answers.items())
+    }
+
+
+def _family(queue: str) -> str:
+    return next((str(family) for family in Queue if queue in members(family)), queue)
+
+
+def _waiting(config: Settings) -> dict[str, int]:
+    with redis.Redis.from_url(config.broker()) as client:
+        return {
+            str(family): sum(int(client.llen(name)) for name in members(family)) for family in Queue
+        }
+
+
+def _text(seen: Status) -> str:
+    lines = [f"problem: {problem}" for problem in seen.problems]
+    lines += [f"worker {name}: {', '.join(queues)}" for name, queues in seen.workers.items()]
+    if seen.queues:
+        counts = ", ".join(f"{name} {count}" for name, count in seen.queues.items())
+        lines.append(f"waiting: {counts}")
+    lines.append("all is well" if seen.ok else "not well")
+    return "\n".join(lines)
