@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +21,7 @@ GENTLE_SECONDS = 15.0  # a fast shutdown writes a checkpoint first
 FIRM_SECONDS = 5.0
 POLL_SECONDS = 0.01
 LOG_BYTES = 1 << 20  # beyond this a start sets the log aside
+SERVER_ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC"}
 CLOCK_SECONDS = 5.0  # a process's start time moves with the machine's clock
 
 
@@ -59,8 +60,19 @@ class Child:
                 self._end_orphan(orphan)
         self._record.unlink(missing_ok=True)
 
-    def spawn(self, command: Sequence[str], account: Account | None = None) -> None:
-        """Start the server; `claim` must have been called."""
+    def spawn(
+        self,
+        command: Sequence[str],
+        account: Account | None = None,
+        *,
+        environment: Mapping[str, str] | None = SERVER_ENVIRONMENT,
+        directory: Path = Path("/"),
+    ) -> None:
+        """Start the server; `claim` must have been called.
+
+        `environment` None means this process's own; `directory` is the working directory, by
+        default one that a server's account is surely allowed into.
+        """
         with self._open_log() as log:
             self._server = subprocess.Popen(  # noqa: S603 - a path of ours, no shell
                 command,
@@ -68,8 +80,8 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                cwd="/",  # the server's account may not be allowed into ours
-                env={"LC_ALL": "C", "TZ": "UTC"},
+                cwd=directory,
+                env=environment,
                 **run_as(account),
             )
         pid = self._server.pid
@@ -150,10 +162,11 @@ class Child:
 def _ends(orphan: psutil.Process, seconds: float) -> bool:
     """Wait for the end of a process whose new parent may never reap it."""
     deadline = time.monotonic() + seconds
-    while orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_SECONDS)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while orphan.is_running() and orphan.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
     return True
 
 
@@ -169,4 +182,5 @@ def _kill_tree(server: subprocess.Popen[bytes]) -> None:
             process.kill()
     server.kill()
     server.wait()
-    psutil.wait_procs(family, timeout=FIRM_SECONDS)
+    for process in family:
+        _ends(process, FIRM_SECONDS)

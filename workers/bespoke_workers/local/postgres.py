@@ -31,6 +31,8 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "max_wal_size": "512MB",
     "max_parallel_workers_per_gather": "0",
+    "io_method": "sync",  # no processes for reading: nearly all of it is in memory
+    "max_logical_replication_workers": "0",
     "jit": "off",  # compiling costs more than the short statements it would speed up
     # Errors must not put memories' contents into the log.
     "log_min_error_statement": "panic",

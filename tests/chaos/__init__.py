@@ -1,0 +1,1 @@
+"""Things are killed on purpose."""

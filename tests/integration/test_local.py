@@ -1,0 +1,409 @@
+"""The local stack: real servers out of wheels that keep their data and leave nothing behind."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from bespoke_workers.errors import Misconfigured
+from bespoke_workers.local import LocalPostgres, LocalRedis, Stack, read_stack
+from tests.nodes.waiting import gone, wait_until_gone
+
+SECONDS = 30  # for what takes well under one
+OWNER = """
+import sys
+from pathlib import Path
+from bespoke_workers.local import Stack
+stack = Stack(Path(sys.argv[1]), durable=False)
+stack.start()
+print(stack.postgres.pid, stack.redis.pid, flush=True)
+sys.stdin.read()
+stack.stop()
+"""
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[LocalPostgres]:
+    server = LocalPostgres(tmp_path / "postgres", durable=False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[LocalRedis]:
+    server = LocalRedis(tmp_path / "redis")
+    yield server
+    server.stop()
+
+
+class Owner:
+    """Another process that runs the stack of a home until its input ends."""
+
+    def __init__(self, home: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OWNER, str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, self.process.stderr and self.process.stderr.read()
+        self.servers = [psutil.Process(int(pid)) for pid in line.split()]
+        self.family = psutil.Process(self.process.pid).children(recursive=True)
+
+    @property
+    def leashes(self) -> list[psutil.Process]:
+        return [child for child in self.family if "leash.py" in " ".join(child.cmdline())]
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Callable[[], Owner]]:
+    owners: list[Owner] = []
+
+    def start() -> Owner:
+        owners.append(Owner(tmp_path))
+        return owners[-1]
+
+    yield start
+    for owner in owners:
+        owner.close()
+        wait_until_gone(owner.family)
+
+
+def sql(url: str, *statements: str) -> list[tuple[object, ...]]:
+    async def run() -> list[tuple[object, ...]]:
+        engine = create_async_engine(url)
+        rows: list[tuple[object, ...]] = []
+        try:
+            async with engine.begin() as connection:
+                for statement in statements:
+                    result = await connection.execute(text(statement))
+                    rows = [tuple(row) for row in result] if result.returns_rows else []
+        finally:
+            await engine.dispose()
+        return rows
+
+    return asyncio.run(run())
+
+
+def push(url: str, value: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.rpush("waiting", value)
+
+
+def waiting(url: str) -> object:
+    with redis.Redis.from_url(url) as client:
+        return client.lrange("waiting", 0, -1)
+
+
+def test_postgres_is_empty_ready_and_ours_alone_after_its_first_start(
+    postgres: LocalPostgres, tmp_path: Path
+) -> None:
+    postgres.start()
+
+    assert sql(postgres.url, "SELECT current_database()") == [("bespoke",)]
+    assert sql(postgres.url, "SHOW listen_addresses") == [("",)]
+    sockets = list(tmp_path.rglob(".s.PGSQL.*[0-9]"))
+    assert [stat.S_IMODE(path.parent.stat().st_mode) for path in sockets] == [0o700]
+
+
+def test_the_data_of_the_local_stack_is_durable_unless_asked_otherwise(tmp_path: Path) -> None:
+    postgres = LocalPostgres(tmp_path)
+    postgres.start()
+    try:
+        assert sql(postgres.url, "SHOW fsync") == [("on",)]
+    finally:
+        postgres.stop()
+
+
+@pytest.mark.parametrize("end", [LocalPostgres.stop, LocalPostgres.kill])
+def test_postgres_keeps_its_data_and_url_however_it_ended(
+    postgres: LocalPostgres, end: Callable[[LocalPostgres], None]
+) -> None:
+    postgres.start()
+    url = postgres.url
+    sql(url, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (7)")
+    assert postgres.pid is not None
+    family = psutil.Process(postgres.pid).children(recursive=True)
+
+    end(postgres)
+
+    assert postgres.pid is None
+    wait_until_gone(family)
+    postgres.start()
+    assert postgres.url == url
+    assert sql(url, "SELECT n FROM kept") == [(7,)]
+
+
+def test_postgres_comes_back_after_only_its_main_process_was_killed(
+    postgres: LocalPostgres,
+) -> None:
+    postgres.start()
+    sql(postgres.url, "CREATE TABLE kept (n int)")
+    assert postgres.pid is not None
+    main = psutil.Process(postgres.pid)
+    main.kill()
+    wait_until_gone([main])
+
+    postgres.start()
+
+    assert sql(postgres.url, "SELECT count(*) FROM kept") == [(0,)]
+
+
+def test_postgres_stops_although_a_session_is_open(postgres: LocalPostgres) -> None:
+    postgres.start()
+
+    async def stop_during_a_session() -> None:
+        engine = create_async_engine(postgres.url)
+        connection = await engine.connect()
+        await connection.execute(text("SELECT 1"))
+        await asyncio.to_thread(postgres.stop)
+        await connection.invalidate()
+        await engine.dispose()
+
+    asyncio.run(stop_during_a_session())
+
+    assert postgres.pid is None
+
+
+def test_postgres_takes_a_directory_whose_name_is_too_long_for_a_socket(tmp_path: Path) -> None:
+    postgres = LocalPostgres(tmp_path / ("a name, with spaces " * 6).strip(), durable=False)
+    postgres.start()
+    try:
+        assert sql(postgres.url, "SELECT 1") == [(1,)]
+    finally:
+        postgres.stop()
+
+
+def test_half_a_data_directory_is_made_anew(postgres: LocalPostgres, tmp_path: Path) -> None:
+    half = tmp_path / "postgres" / "data.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18")
+
+    postgres.start()
+
+    assert sql(postgres.url, "SELECT 1") == [(1,)]
+
+
+def test_data_of_another_major_version_is_refused(postgres: LocalPostgres, tmp_path: Path) -> None:
+    postgres.start()
+    postgres.stop()
+    (tmp_path / "postgres" / "data" / "PG_VERSION").write_text("16\n")
+
+    with pytest.raises(Misconfigured, match="written by PostgreSQL 16"):
+        postgres.start()
+
+
+def test_redis_is_configured_to_lose_no_job(redis_server: LocalRedis) -> None:
+    redis_server.start()
+
+    with redis.Redis.from_url(redis_server.url, decode_responses=True) as client:
+        found = {
+            name: client.config_get(name)[name]
+            for name in ("appendonly", "appendfsync", "maxmemory-policy", "save", "bind")
+        }
+        assert client.info("server")["redis_version"] >= "6.2"
+    assert found == {
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",
+        "save": "",
+        "bind": "127.0.0.1",
+    }
+
+
+@pytest.mark.parametrize("end", [LocalRedis.stop, LocalRedis.kill])
+def test_redis_keeps_its_data_and_url_however_it_ended(
+    redis_server: LocalRedis, end: Callable[[LocalRedis], None]
+) -> None:
+    redis_server.start()
+    url = redis_server.url
+    push(url, "job")
+
+    end(redis_server)
+    assert redis_server.pid is None
+    redis_server.start()
+
+    assert redis_server.url == url
+    assert waiting(url) == [b"job"]
+
+
+def test_redis_asks_for_a_password_that_no_command_line_shows(
+    redis_server: LocalRedis, tmp_path: Path
+) -> None:
+    redis_server.start()
+    password = (tmp_path / "redis" / "password").read_text()
+
+    with (
+        redis.Redis.from_url(redis_server.url.replace(password, "wrong")) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+    assert password not in " ".join(psutil.Process(redis_server.pid).cmdline())
+    for name in ("password", "redis.conf"):
+        assert stat.S_IMODE((tmp_path / "redis" / name).stat().st_mode) == 0o600
+
+
+def test_redis_moves_to_another_port_when_a_stranger_has_its_own(redis_server: LocalRedis) -> None:
+    redis_server.start()
+    port = int(redis_server.url.rpartition(":")[2].removesuffix("/0"))
+    redis_server.stop()
+
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", port))
+        stranger.listen()
+        redis_server.start()
+
+    assert f":{port}/" not in redis_server.url
+    assert waiting(redis_server.url) == []
+
+
+def test_redis_says_why_it_cannot_have_the_port_it_was_given(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        server = LocalRedis(tmp_path, port=stranger.getsockname()[1])
+        with pytest.raises(Misconfigured, match="is taken by another program"):
+            server.start()
+    assert server.pid is None
+
+
+def test_data_of_a_newer_redis_is_not_taken_for_none(
+    redis_server: LocalRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "redis" / "appendonlydir").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))  # so that the wheel's 6.2 is the one found
+
+    with pytest.raises(Misconfigured, match="written by Redis 7"):
+        redis_server.start()
+
+
+def test_a_stack_says_where_it_is_while_it_runs(tmp_path: Path) -> None:
+    steps: list[str] = []
+    others = set(psutil.Process().children(recursive=True))
+    stack = Stack(tmp_path, durable=False)
+    stack.start(steps.append)
+    try:
+        file = tmp_path / "stack.json"
+        assert json.loads(file.read_text()) == {
+            "broker_url": stack.redis.url,
+            "database_url": stack.postgres.url,
+            "pid": os.getpid(),
+        }
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert read_stack(tmp_path) == stack.address
+        assert stack.redis.url not in repr(stack.address)
+        assert steps == ["creating the PostgreSQL data directory (once)", "starting Redis"]
+        family = set(psutil.Process().children(recursive=True)) - others
+        assert {stack.postgres.pid, stack.redis.pid} < {process.pid for process in family}
+    finally:
+        stack.stop()
+    assert not file.exists()
+    assert read_stack(tmp_path) is None
+    wait_until_gone(family)
+
+
+def test_a_second_start_finds_the_data_of_the_first(tmp_path: Path) -> None:
+    with Stack(tmp_path, durable=False) as stack:
+        sql(stack.postgres.url, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (7)")
+        push(stack.redis.url, "job")
+        first = stack.address
+
+    with Stack(tmp_path, durable=False) as stack:
+        assert stack.address == first
+        assert sql(stack.postgres.url, "SELECT n FROM kept") == [(7,)]
+        assert waiting(stack.redis.url) == [b"job"]
+
+
+def test_a_second_stack_in_the_same_home_is_refused_by_the_pid_of_the_first(
+    own: Callable[[], Owner], tmp_path: Path
+) -> None:
+    owner = own()
+    second = Stack(tmp_path)
+
+    with pytest.raises(Misconfigured, match=f"run by process {owner.process.pid}:"):
+        second.start()
+    second.stop()
+
+    found = read_stack(tmp_path)
+    assert found is not None
+    assert found.pid == owner.process.pid
+    assert sql(found.database_url, "SELECT 1") == [(1,)]
+
+
+def test_no_server_outlives_a_parent_that_was_killed(
+    own: Callable[[], Owner], tmp_path: Path
+) -> None:
+    owner = own()
+
+    os.kill(owner.process.pid, signal.SIGKILL)
+    owner.process.wait(SECONDS)
+
+    wait_until_gone(owner.family)
+    assert read_stack(tmp_path) is None
+    assert (tmp_path / "stack.json").exists()  # left behind, and not believed
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_servers(own: Callable[[], Owner]) -> None:
+    owner = own()
+
+    group = os.getpgid(owner.process.pid)
+
+    assert all(os.getpgid(process.pid) != group for process in owner.family)
+
+
+def test_servers_left_by_a_crash_are_stopped_before_the_next_start(
+    own: Callable[[], Owner], tmp_path: Path
+) -> None:
+    owner = own()
+    before = read_stack(tmp_path)
+    assert before is not None
+    sql(before.database_url, "CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (7)")
+    for leash in owner.leashes:
+        leash.kill()
+    os.kill(owner.process.pid, signal.SIGKILL)
+    owner.process.wait(SECONDS)
+    assert all(server.is_running() for server in owner.servers)
+
+    with Stack(tmp_path, durable=False) as stack:
+        assert all(gone(server) for server in owner.servers)
+        assert sql(stack.postgres.url, "SELECT n FROM kept") == [(7,)]
+
+
+def test_a_process_that_only_has_a_dead_servers_number_is_left_alone(
+    redis_server: LocalRedis, tmp_path: Path
+) -> None:
+    (tmp_path / "redis").mkdir()
+    started = psutil.Process().create_time() - 3600
+    (tmp_path / "redis" / "server.pid").write_text(json.dumps([os.getpid(), started]))
+
+    redis_server.start()
+
+    assert waiting(redis_server.url) == []
+
+
+@pytest.mark.parametrize("server", [LocalPostgres, LocalRedis, Stack])
+def test_a_home_that_cannot_be_used_is_one_clear_line(
+    server: Callable[[Path], LocalPostgres | LocalRedis | Stack], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(Misconfigured, match=r"cannot be used .*BESPOKE_HOME"):
+        server(tmp_path / "file" / "home").start()

@@ -1,0 +1,77 @@
+"""A worker node that is a `celery worker` process on this machine."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pytest_celery import CeleryTestWorker
+
+from tests.nodes.process import ProcessContainer
+
+
+class WorkerContainer(ProcessContainer):
+    """`python -m celery -A <app> worker` with its queues, pool and environment."""
+
+    def __init__(
+        self,
+        app: str,
+        *,
+        environment: Mapping[str, str],
+        queues: str = "celery",
+        concurrency: int = 1,
+        pool: str = "prefork",
+        arguments: Sequence[str] = (),
+        directory: Path | None = None,
+    ) -> None:
+        """`queues` is a comma-separated list; `arguments` go to `celery worker` as they are."""
+        super().__init__(
+            f"worker of {queues}",
+            [],
+            environment=environment,
+            directory=directory,
+            ready_prompt=" ready.",
+        )
+        self._queues = queues
+        self._command = [
+            *(sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", "INFO"),
+            *("--hostname", f"{self.worker_name()}@{self.id}", "--queues", queues),
+            *("--concurrency", str(concurrency), "--pool", pool),
+            # Looking for other workers first would take a second of each start.
+            *("--without-mingle", "--without-gossip", *arguments),
+        ]
+
+    def log(self) -> str:
+        """All that the worker and its children have printed so far."""
+        return self.logs()
+
+    def version(self) -> str:
+        """Version of Celery."""
+        return version("celery")
+
+    def log_level(self) -> str:
+        """Log level of the worker."""
+        return "INFO"
+
+    def worker_name(self) -> str:
+        """The part of the node name before the @."""
+        return "worker"
+
+    def worker_queue(self) -> str:
+        """The first of the queues that it consumes."""
+        return self._queues.partition(",")[0]
+
+
+class ProcessWorker(CeleryTestWorker):  # type: ignore[misc]  # pytest-celery ships no types
+    """Made with a WorkerContainer."""
+
+    def get_running_processes_info(
+        self, columns: list[str] | None = None, filters: dict[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """The worker's main process and its descendants, as psutil describes them."""
+        family = [psutil.Process(self.container.pid), *self.container.children()]
+        found = [process.as_dict(columns) for process in family]
+        wanted = (filters or {}).items()
+        return [info for info in found if all(info.get(key) == value for key, value in wanted)]
