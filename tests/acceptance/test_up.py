@@ -1,0 +1,95 @@
+"""``bespoke up`` on a machine with nothing: everything starts, works, and is gone after Ctrl-C."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bespoke_client import Client, memories
+from tests.nodes.process import ProcessContainer
+from tests.nodes.waiting import wait_until, wait_until_gone
+
+SECONDS = 60.0
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> dict[str, str]:
+    """The environment of somebody who has set nothing but a home of their own."""
+    return {
+        **os.environ,
+        "BESPOKE_HOME": str(tmp_path / "bespoke"),
+        "BESPOKE_FLOWER_PORT": str(_free_port()),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def test_up_serves_jobs_and_leaves_nothing_running_after_ctrl_c(machine: dict[str, str]) -> None:
+    up = ProcessContainer(
+        "bespoke up",
+        [sys.executable, "-m", "bespoke_workers.cli", "up"],
+        environment=machine,
+        ready_prompt="ready",
+    )
+    try:
+        up.ready()
+        family = [psutil.Process(up.pid), *up.children()]
+        seen = _bespoke(machine, "status", "--json")
+        assert seen.returncode == 0, seen.stderr
+        assert json.loads(seen.stdout)["ok"] is True
+        address = json.loads((Path(machine["BESPOKE_HOME"]) / "stack.json").read_text())
+        with Client(address["broker_url"]) as client:
+            job = client.enqueue(memories.Store(user_id="ada", content="Prefers dark mode"))
+            assert job.result(SECONDS).count == 1
+            _kill_a_worker(family)
+            again = client.enqueue(memories.Store(user_id="ada", content="Lives in Turin"))
+            assert again.result(SECONDS).count == 2
+        family += up.children()
+        up.kill("SIGINT")
+        assert up.wait(SECONDS) == 0
+        wait_until_gone(family)
+    finally:
+        up.teardown()
+    after = _bespoke(machine, "status")
+    assert after.returncode == 1
+    assert "bespoke up" in after.stdout
+
+
+def test_a_killed_up_leaves_nothing_running(machine: dict[str, str]) -> None:
+    up = ProcessContainer(
+        "bespoke up",
+        [sys.executable, "-m", "bespoke_workers.cli", "up", "--no-flower", "--no-beat"],
+        environment=machine,
+        ready_prompt="ready",
+    )
+    try:
+        up.ready()
+        family = up.children()
+        up.kill()
+        wait_until_gone(family, SECONDS)
+    finally:
+        up.teardown()
+
+
+def _kill_a_worker(family: list[psutil.Process]) -> None:
+    workers = [one for one in family if "-nshort" in " ".join(one.cmdline())]
+    main = min(workers, key=lambda one: one.create_time())
+    main.kill()
+    wait_until(lambda: not main.is_running() or main.status() == "zombie", "the worker is dead")
+
+
+def _bespoke(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bespoke_workers.cli", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
