@@ -1,0 +1,135 @@
+"""The programs that can be made each user's own, as the application's modules register them.
+
+A registered class is built without arguments, once for each use. Nothing here imports dspy:
+the application's module does, when it is imported.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bespoke_schemas.fields import NAME_LIMIT
+from bespoke_workers.errors import BespokeError, Misconfigured, Refused
+
+Factory = Callable[[], Any]
+Metric = Callable[..., Any]
+FactoryT = TypeVar("FactoryT", bound=Callable[..., Any])
+
+_registered: dict[str, "Program"] = {}
+_imported: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Program:
+    """A registered program: what makes a fresh one, its examples' inputs, and its metric.
+
+    ``factory()`` returns a ``dspy.Module``; ``metric(example, prediction, trace=None)`` returns
+    a bool or a number.
+    """
+
+    name: str
+    factory: Factory
+    inputs: tuple[str, ...]
+    metric: Metric
+
+    @property
+    def origin(self) -> str:
+        """Where the factory is defined, as ``module.Class``."""
+        return f"{self.factory.__module__}.{self.factory.__qualname__}"
+
+
+def program(name: str, *, inputs: Sequence[str], metric: Metric) -> Callable[[FactoryT], FactoryT]:
+    """Register the decorated class as the program ``name``; the class itself is unchanged.
+
+    ``inputs`` are those fields of an example that the program is called with. Raises
+    Misconfigured if the name is taken by another class or an argument is of no use.
+    """
+    _check(name, inputs, metric)
+
+    def register(factory: FactoryT) -> FactoryT:
+        new = Program(name, factory, tuple(inputs), metric)
+        known = _registered.get(name)
+        # The same place again is a module that is reloaded, or imported anew after it failed.
+        if known is not None and known.origin != new.origin:
+            raise Misconfigured(
+                f"program {name!r} is registered by {known.origin} already; "
+                f"give {new.origin} another name"
+            )
+        _registered[name] = new
+        return factory
+
+    return register
+
+
+def get(name: str) -> Program:
+    """Return the program ``name``; raises Refused, with the names there are, if it is unknown."""
+    try:
+        return _registered[name]
+    except KeyError:
+        raise Refused(
+            f"unknown program {name!r}; registered: {names()}; "
+            "set BESPOKE_PROGRAMS to the module that registers it"
+        ) from None
+
+
+def names() -> list[str]:
+    """Return the names of all registered programs, sorted."""
+    return sorted(_registered)
+
+
+def load_modules(modules: Iterable[str]) -> None:
+    """Import the modules that register programs, each once for this process.
+
+    They are looked for in the working directory too, as Celery does with the application it
+    is given. Raises Misconfigured naming the module that cannot be imported.
+    """
+    for module in modules:
+        if module not in _imported:
+            _import(module)
+            _imported.add(module)
+
+
+def _import(module: str) -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        # It stays: a module may import its neighbours later, inside a function.
+        sys.path.insert(0, here)
+    try:
+        importlib.import_module(module)
+    except BespokeError:
+        raise
+    except ImportError as error:
+        raise Misconfigured(
+            f"BESPOKE_PROGRAMS: cannot import {module!r}: {_one_line(error)}; correct the name, "
+            "or start the workers in the directory that holds it"
+        ) from error
+    except Exception as error:
+        raise Misconfigured(
+            f"BESPOKE_PROGRAMS: {module!r} raised {type(error).__name__} on import; "
+            f"run `python -c 'import {module}'` to see where"
+        ) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _check(name: object, inputs: object, metric: object) -> None:
+    if not isinstance(name, str) or not name.strip() or len(name) > NAME_LIMIT:
+        raise Misconfigured(
+            f"a program's name is text of 1 to {NAME_LIMIT} characters, got {name!r:.120}"
+        )
+    fields = [] if isinstance(inputs, str) or not isinstance(inputs, Sequence) else list(inputs)
+    if not fields or not all(isinstance(field, str) and field for field in fields):
+        raise Misconfigured(
+            f"program {name!r}: inputs are a list of fields' names such as ['text'], "
+            f"got {inputs!r:.120}"
+        )
+    if not callable(metric):
+        raise Misconfigured(
+            f"program {name!r}: metric is a function of (example, prediction, trace=None), "
+            f"got {type(metric).__name__}"
+        )

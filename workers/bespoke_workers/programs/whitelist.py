@@ -1,0 +1,127 @@
+"""What of a program's state is kept: a whitelist, since anything else in it can do harm.
+
+Loaded as it is, a state can send an API key to another server, forge answers or replace a
+method. So a state is rebuilt from what makes a program a user's own, and nothing else:
+
+    {predictor: {"demos": [{field: JSON}],
+                 "signature": {"instructions": text,
+                               "fields": [{"prefix": text, "description": text}]}}}
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bespoke_schemas.fields import storable
+from bespoke_workers.errors import Refused
+
+SELF = "self"
+"""The name of a bare ``dspy.Predict``'s one predictor, whose own dump has no names."""
+DEPTH_LIMIT = 64  # levels; JSON nested deeper is an attack on the parser, not a demo
+SHOWN = 60  # characters of a name that an error repeats
+
+
+def clean_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of ``state``, which is what ``Module.dump_state()`` gives.
+
+    The flat dump of a bare ``dspy.Predict`` becomes that of one predictor called ``self``, so
+    that every stored state has the same shape. Entries that are no predictor's are dropped.
+    Raises Refused naming the place if a predictor's entry is malformed.
+    """
+    if not isinstance(state, Mapping):
+        raise Refused(f"state: got {_kind(state)}, expected an object")
+    if _is_flat(state):
+        state = {SELF: state}
+    predictors = {
+        _text(name, "state"): _predictor(entry, f"state[{shown(name)}]")
+        for name, entry in state.items()
+        if isinstance(entry, Mapping) and ("demos" in entry or "signature" in entry)
+    }
+    if not predictors:
+        raise Refused("state: holds no predictor; give what Module.dump_state() returns")
+    return predictors
+
+
+def shown(name: object) -> str:
+    """Return a name as an error shows it: quoted, on one line, cut if it is long."""
+    text = str(name)
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
+
+
+def _is_flat(state: Mapping[str, Any]) -> bool:
+    # A predictor that is itself called "signature" has a "signature" of its own inside.
+    signature = state.get("signature")
+    return isinstance(signature, Mapping) and "instructions" in signature
+
+
+def _predictor(entry: Mapping[str, Any], place: str) -> dict[str, Any]:
+    demos = _list(entry.get("demos"), f"{place}.demos")
+    signature = _object(entry.get("signature"), f"{place}.signature")
+    return {
+        "demos": [_demo(demo, f"{place}.demos[{n}]") for n, demo in enumerate(demos)],
+        "signature": _signature(signature, f"{place}.signature"),
+    }
+
+
+def _signature(signature: Mapping[str, Any], place: str) -> dict[str, Any]:
+    fields = _list(signature.get("fields"), f"{place}.fields")
+    return {
+        "instructions": _text(signature.get("instructions"), f"{place}.instructions"),
+        "fields": [_field(field, f"{place}.fields[{n}]") for n, field in enumerate(fields)],
+    }
+
+
+def _field(field: Any, place: str) -> dict[str, str | None]:
+    entry = _object(field, place)
+    # InputField(desc=None) is dumped as None.
+    return {
+        key: None if entry.get(key) is None else _text(entry[key], f"{place}.{key}")
+        for key in ("prefix", "description")
+    }
+
+
+def _demo(demo: Any, place: str) -> dict[str, Any]:
+    fields = _object(demo, place)
+    return {_text(name, place): _json(value, place, 1) for name, value in fields.items()}
+
+
+def _json(value: Any, place: str, depth: int) -> Any:
+    """Return a copy of a JSON value that PostgreSQL can hold."""
+    if depth > DEPTH_LIMIT:
+        raise Refused(f"{place}: nested deeper than {DEPTH_LIMIT} levels")
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, str):
+        return _text(value, place)
+    if isinstance(value, list | tuple):
+        return [_json(inner, place, depth + 1) for inner in value]
+    if isinstance(value, Mapping):
+        return {_text(key, place): _json(inner, place, depth + 1) for key, inner in value.items()}
+    raise Refused(f"{place}: {_kind(value)} is not JSON")
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise Refused(f"{place}: got {_kind(value)}, expected text")
+    try:
+        return storable(value)
+    except ValueError as error:
+        raise Refused(f"{place}: {error}") from None
+
+
+def _list(value: Any, place: str) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise Refused(f"{place}: got {_kind(value)}, expected a list")
+    return value
+
+
+def _object(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise Refused(f"{place}: got {_kind(value)}, expected an object")
+    return value
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__
