@@ -25,7 +25,7 @@ from bespoke_schemas.jobs import Progress
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
 from bespoke_workers import runtime, settings
 from bespoke_workers.database import deliveries
-from bespoke_workers.errors import BespokeError, Refused, Transient, UnexpectedFailure
+from bespoke_workers.errors import BespokeError, Permanent, Refused, Transient, UnexpectedFailure
 from bespoke_workers.observe import events, logging
 from bespoke_workers.runtime import Runtime
 
@@ -38,6 +38,8 @@ TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "
 SHORT_JOB_SECONDS = 120.0
 """A short job that takes longer is stopped and fails: it would hold up its queue."""
 RETRY_CAP_SECONDS = 60.0
+RETRY_DOUBLINGS = 6
+"""After these the cap is reached; an outage of a day would else overflow the power."""
 REAP_EVERY_SECONDS = 10.0
 
 P = ParamSpec("P")
@@ -216,7 +218,8 @@ def serves(
 
             return _job(self, perform)
 
-        celery.task(name=payload_type.task, bind=True)(task)
+        # Celery gives up after three tries unless the task itself says never.
+        celery.task(name=payload_type.task, bind=True, max_retries=None)(task)
         return service
 
     return register
@@ -240,9 +243,13 @@ def internal(
 
             return _job(self, perform)
 
-        celery.task(name=name, bind=True, acks_late=acks_late, reject_on_worker_lost=acks_late)(
-            task
-        )
+        celery.task(
+            name=name,
+            bind=True,
+            max_retries=None,
+            acks_late=acks_late,
+            reject_on_worker_lost=acks_late,
+        )(task)
         return service
 
     return register
@@ -265,16 +272,18 @@ def _job(task: Task[Any, Any], perform: Callable[[Runtime], Outcome]) -> Outcome
         raise
     except Exception as error:  # noqa: BLE001  # a bug's text may hold contents: it ends here
         _log.error("unexpected failure", error=type(error).__name__, places=logging.places(error))
-        raise UnexpectedFailure(type(error).__name__, task.name) from None
+        raise UnexpectedFailure.of(error, task.name) from None
 
 
 def _again(task: Task[Any, Any], error: Transient) -> Exception:
     """Send the job again for later; it is never given up, since an outage is not its fault."""
-    delay = min(2.0**task.request.retries, RETRY_CAP_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, guards nothing
+    doubled = 2.0 ** min(task.request.retries, RETRY_DOUBLINGS)
+    delay = min(doubled, RETRY_CAP_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, guards nothing
     _log.warning("try again", reason=str(error), delay_s=round(delay, 1))
     try:
-        return task.retry(countdown=delay, max_retries=None, throw=False)
-    except OperationalError:
+        # Without a kwargsrepr of ours, Celery makes one of the contents, and Flower shows it.
+        return task.retry(countdown=delay, throw=False, kwargsrepr=f"<{task.name}>")
+    except (OperationalError, Reject):
         # Redis is away too: left unacknowledged, the message comes back by itself.
         return Reject(reason="broker away", requeue=True)
 
@@ -287,7 +296,9 @@ def _decoded(
         decoded = payload_type.model_validate(payload)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "payload"
+        # Below a field come the sender's own keys, which are contents.
+        field = str(first["loc"][0]) if first["loc"] else ""
+        place = field if field in payload_type.model_fields else "payload"
         raise Refused(f"{payload_type.task}: {place}: {first['msg']}") from None
     if str(decoded.id) != task_id:
         raise Refused(f"{payload_type.task}: the payload's id is not the message's id")

@@ -52,5 +52,7 @@ class Cancelled(Permanent):
 class UnexpectedFailure(Permanent):
     """A bug: an exception that nobody expected. Only its type is told; the log has the place."""
 
-    def __init__(self, kind: str, task: str) -> None:
-        super().__init__(f"{kind} in {task}: a bug; the worker's log has the place")
+    @classmethod
+    def of(cls, error: Exception, task: str) -> "UnexpectedFailure":
+        """Make the error that stands for ``error``, whose own text may hold contents."""
+        return cls(f"{type(error).__name__} in {task}: a bug; the worker's log has the place")

@@ -59,9 +59,9 @@ class Machine:
         start("runs", "worker", "-nruns", "-qoptimization.runs,exports", f"-c{runs}")
         if beat:
             start("beat", "beat")
-        if flower:
-            start("flower", "flower")
         self._await_workers()
+        if flower:  # after the workers: it asks them once what they can do
+            start("flower", "flower")
         where = f"; Flower at http://127.0.0.1:{self.config.flower_port}" if flower else ""
         self._tell(f"ready{where}; logs in {self.config.home / 'log'}; Ctrl-C stops all")
 

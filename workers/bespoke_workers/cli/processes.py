@@ -4,7 +4,7 @@ import secrets
 
 import click
 
-from bespoke_schemas.queues import Queue
+from bespoke_schemas.queues import Queue, members
 from bespoke_workers import settings
 from bespoke_workers.cli import preflight
 from bespoke_workers.errors import Misconfigured
@@ -23,12 +23,15 @@ def worker(
     queues: str, exclude: str, concurrency: int, pool: str, name: str, loglevel: str
 ) -> None:
     """Run a worker until it is told to stop (Ctrl-C or SIGTERM: it finishes what it has)."""
+    _check_queues("--queues", queues)
+    if exclude:
+        _check_queues("--exclude", exclude)
     config = settings.load()
     preflight.check_broker(config)
     preflight.check_database(config)
     from bespoke_workers.app import celery
 
-    arguments = ["worker", f"--queues={_known(queues)}", f"--hostname={name}@%h"]
+    arguments = ["worker", f"--queues={queues}", f"--hostname={name}@%h"]
     arguments += [f"--concurrency={concurrency}", f"--pool={pool}", f"--loglevel={loglevel}"]
     if exclude:
         arguments.append(f"--exclude-queues={exclude}")
@@ -41,7 +44,13 @@ def beat(loglevel: str) -> None:
     """Run the clock of the nightly batches; two of them do no harm."""
     config = settings.load()
     preflight.check_broker(config)
-    config.home.mkdir(parents=True, exist_ok=True)
+    try:
+        config.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            f"BESPOKE_HOME: {str(config.home)!r} cannot be made ({error.strerror}); "
+            "set it to a directory that you may write"
+        ) from None
     from bespoke_workers.app import celery
 
     celery.start(["beat", f"--loglevel={loglevel}", "--pidfile="])
@@ -66,7 +75,11 @@ def flower(address: str, port: int | None) -> None:
     preflight.check_broker(config)
     from bespoke_workers.app import celery
 
-    arguments = ["flower", f"--address={address}", f"--port={port or config.flower_port}"]
+    arguments = [
+        "flower",
+        f"--address={address}",
+        f"--port={config.flower_port if port is None else port}",
+    ]
     if secret is not None:
         arguments.append(f"--basic-auth={secret.get_secret_value()}")
     # Flower signs its cookies with a default that everybody knows unless it is given one.
@@ -74,11 +87,8 @@ def flower(address: str, port: int | None) -> None:
     celery.start(arguments)
 
 
-def _known(queues: str) -> str:
-    from bespoke_schemas.queues import members
-
+def _check_queues(option: str, queues: str) -> None:
     known = {name for family in Queue for name in (str(family), *members(family))}
     for name in queues.split(","):
         if name not in known:
-            raise Misconfigured(f"--queues: no queue is called {name!r}; known: {ALL_QUEUES}")
-    return queues
+            raise Misconfigured(f"{option}: no queue is called {name!r}; known: {ALL_QUEUES}")
