@@ -219,7 +219,7 @@ def serves(
             return _job(self, perform)
 
         # Celery gives up after three tries unless the task itself says never.
-        celery.task(name=payload_type.task, bind=True, max_retries=None)(task)
+        celery.task(name=payload_type.task, bind=True, max_retries=None, throws=(Permanent,))(task)
         return service
 
     return register
@@ -247,6 +247,7 @@ def internal(
             name=name,
             bind=True,
             max_retries=None,
+            throws=(Permanent,),
             acks_late=acks_late,
             reject_on_worker_lost=acks_late,
         )(task)
