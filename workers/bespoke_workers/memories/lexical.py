@@ -5,6 +5,7 @@ and on every platform, for hashing and sums are whole-number arithmetic.
 """
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -40,8 +41,8 @@ class Recipe:
     """
 
     dim: int = 384
-    grams: tuple[int, ...] = (3, 4, 5)
-    word_weight: int = 4
+    grams: tuple[int, ...] = (2, 3, 4)
+    word_weight: int = 2
     pair_weight: int = 0
     root: bool = True
     identity: float = 0.1
@@ -61,7 +62,9 @@ def normal_form(text: str) -> str:
 def repeat_key(text: str) -> str:
     """What two texts share exactly if one repeats the other: a final full stop says nothing."""
     normal = normal_form(text)
-    return normal[:-1].rstrip() or normal if normal.endswith((".", "。")) else normal
+    if normal.endswith((".", "\u3002")):  # the second is the ideographic full stop
+        return normal[:-1].rstrip() or normal
+    return normal
 
 
 def embed(texts: Sequence[str], recipe: Recipe = DEFAULT) -> NDArray[np.float32]:
@@ -80,15 +83,16 @@ def _embed(key: str, recipe: Recipe) -> NDArray[np.float64]:
     sums = _features(f" {key} ", recipe, recipe.dim - identity_dims)
     squares = np.abs(sums) if recipe.root else sums * sums
     # Sums of whole numbers are exact in any order, so the norm does not depend on the platform.
-    length = np.sqrt(squares.sum())
+    length = float(np.sqrt(squares.sum()))
     spelling = np.copysign(np.sqrt(squares), sums) / length if length else sums
     if not recipe.identity:
-        return spelling
-    identity = _fingerprint(key) / np.sqrt(IDENTITY_DIMS)
+        return spelling.astype(np.float64)
+    identity = _fingerprint(key) / math.sqrt(IDENTITY_DIMS)
     if not length:
-        return np.concatenate([spelling, identity])
+        return np.concatenate([spelling, identity], dtype=np.float64)
     share = recipe.identity
-    return np.concatenate([np.sqrt(1 - share) * spelling, np.sqrt(share) * identity])
+    parts = [math.sqrt(1 - share) * spelling, math.sqrt(share) * identity]
+    return np.concatenate(parts, dtype=np.float64)
 
 
 def _fingerprint(key: str) -> NDArray[np.float64]:
@@ -118,7 +122,7 @@ def _features(padded: str, recipe: Recipe, space: int) -> NDArray[np.float64]:
     hashed = np.concatenate(hashes)
     signed = np.where(hashed & np.uint64(1), 1.0, -1.0) * np.concatenate(weights)
     places = ((hashed >> np.uint64(32)) % np.uint64(space)).astype(np.intp)
-    return np.bincount(places, weights=signed, minlength=space)
+    return np.bincount(places, weights=signed, minlength=space).astype(np.float64)
 
 
 def _prefix_hashes(text: str) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -1,0 +1,187 @@
+"""Compaction over rows in memory: the reference that every store's compaction must agree with."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from bespoke_workers.memories import compaction
+from bespoke_workers.memories.compaction import Report, StrategyReport
+from bespoke_workers.memories.policy import Policy
+
+
+@dataclass(frozen=True)
+class Row:
+    """What compaction reads of one memory. Times are aware."""
+
+    id: UUID
+    created_at: datetime
+    access_count: int = 0
+    last_accessed_at: datetime | None = None
+
+    @property
+    def touched_at(self) -> datetime:
+        """The later of creation and last access."""
+        return max(self.created_at, self.last_accessed_at or self.created_at)
+
+
+Pairs = Callable[[Sequence[Row]], Iterable[tuple[UUID, UUID]]]
+"""Names the duplicates among rows, best pair first."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes, by strategy and in order, and what is left of the rows.
+
+    `merged` names for each duplicate removed the memory that stays in its place, which takes over
+    its accesses in `kept`. `pause` is how many memories must be stored before the next pruning.
+    """
+
+    size: tuple[UUID, ...]
+    age: tuple[UUID, ...]
+    merged: dict[UUID, UUID]
+    relevance: tuple[UUID, ...]
+    kept: tuple[Row, ...]
+    report: Report
+    pause: int
+
+    @property
+    def removed(self) -> tuple[UUID, ...]:
+        """All that goes."""
+        return (*self.size, *self.age, *self.merged, *self.relevance)
+
+
+def plan(
+    rows: Sequence[Row],
+    policy: Policy,
+    now: datetime,
+    *,
+    just_stored: UUID | None = None,
+    force: bool = False,
+    pairs: Pairs | None = None,
+    pause: int = 0,
+) -> Plan:
+    """Return what compaction of one user's rows removes; nothing is changed.
+
+    Size, age, deduplication and relevance follow each other, each judged on what the one before
+    left. The memory just stored never goes. `force` sets off all four, whatever their triggers.
+    `pause` is how many memories still have to be stored before the next pruning.
+    """
+    kept = list(rows)
+    size = _oldest(kept, policy, just_stored, force)
+    kept, size_report = _without(kept, size, compaction.SIZE_TRIGGER, force)
+    age = _too_old(kept, policy, now, just_stored)
+    kept, age_report = _without(kept, age, compaction.AGE_TRIGGER, force)
+    merged, kept, merge_report = _deduplicated(kept, pairs, just_stored, force)
+    relevance = _irrelevant(kept, policy, now, just_stored, force, pause)
+    kept, relevance_report = _without(kept, relevance, compaction.RELEVANCE_TRIGGER, force)
+    return Plan(
+        size=tuple(size),
+        age=tuple(age),
+        merged=merged,
+        relevance=tuple(relevance),
+        kept=tuple(kept),
+        report=Report(size_report, age_report, merge_report, relevance_report),
+        pause=len(relevance) or pause,
+    )
+
+
+def _oldest(rows: list[Row], policy: Policy, just_stored: UUID | None, force: bool) -> list[UUID]:
+    excess = compaction.size_excess(len(rows), policy.max_memories, force=force)
+    order = sorted(rows, key=lambda row: (row.touched_at, row.created_at, row.id))
+    return [row.id for row in order if row.id != just_stored][:excess]
+
+
+def _too_old(
+    rows: list[Row], policy: Policy, now: datetime, just_stored: UUID | None
+) -> list[UUID]:
+    cutoff = compaction.age_cutoff(now, policy.max_age_days)
+    return [row.id for row in rows if row.created_at < cutoff and row.id != just_stored]
+
+
+def _deduplicated(
+    rows: list[Row], pairs: Pairs | None, just_stored: UUID | None, force: bool
+) -> tuple[dict[UUID, UUID], list[Row], StrategyReport | None]:
+    by_id = {row.id: row for row in rows}
+    merged: dict[UUID, UUID] = {}
+    for a, b in pairs(rows) if pairs else ():
+        if a not in by_id or b not in by_id or a == b:
+            continue  # one of them went with an earlier pair
+        keep, go = _judged(by_id[a], by_id[b], just_stored)
+        merged[go.id] = keep.id
+        by_id[keep.id] = _taking_over(keep, go)
+        del by_id[go.id]
+    report = _report(len(rows), len(merged), compaction.DEDUPLICATION_TRIGGER, force)
+    return {gone: _last(merged, gone) for gone in merged}, list(by_id.values()), report
+
+
+def _last(merged: dict[UUID, UUID], merged_id: UUID) -> UUID:
+    """What stands for a memory in the end: what it was merged into may have been merged too."""
+    while merged_id in merged:
+        merged_id = merged[merged_id]
+    return merged_id
+
+
+def _judged(a: Row, b: Row, just_stored: UUID | None) -> tuple[Row, Row]:
+    """Of two duplicates, the one that is kept and the one that goes."""
+    # Pairs come in any order; the id decides where accesses and creation are the same.
+    a, b = (a, b) if a.id > b.id else (b, a)
+    keeps_a = compaction.keeps(a.access_count, a.created_at, b.access_count, b.created_at)
+    if just_stored in (a.id, b.id):
+        keeps_a = just_stored == a.id
+    return (a, b) if keeps_a else (b, a)
+
+
+def _taking_over(keep: Row, go: Row) -> Row:
+    accesses = [at for at in (keep.last_accessed_at, go.last_accessed_at) if at is not None]
+    return replace(
+        keep,
+        access_count=keep.access_count + go.access_count,
+        last_accessed_at=max(accesses, default=None),
+    )
+
+
+def _irrelevant(
+    rows: list[Row],
+    policy: Policy,
+    now: datetime,
+    just_stored: UUID | None,
+    force: bool,
+    pause: int,
+) -> list[UUID]:
+    most = max((row.access_count for row in rows), default=0)
+    low_below = compaction.low_below(most, policy.low_access_threshold)
+    low = sum(row.access_count < low_below for row in rows)
+    forced = force and most > 0  # without any access, nothing tells one memory from another
+    if not forced and not compaction.relevance_due(len(rows), most, low, 0, pause):
+        return []
+
+    def worth(row: Row) -> tuple[float, datetime, UUID]:
+        age_days = (now - row.created_at) / timedelta(days=1)
+        return (
+            compaction.relevance_score(row.access_count, most, age_days),
+            row.created_at,
+            row.id,
+        )
+
+    order = sorted((row for row in rows if row.id != just_stored), key=worth)
+    return [row.id for row in order[: compaction.relevance_quota(len(rows))]]
+
+
+def _without(
+    rows: list[Row], removed: list[UUID], trigger: str, force: bool
+) -> tuple[list[Row], StrategyReport | None]:
+    gone = set(removed)
+    kept = [row for row in rows if row.id not in gone]
+    return kept, _report(len(rows), len(removed), trigger, force)
+
+
+def _report(before: int, removed: int, trigger: str, force: bool) -> StrategyReport | None:
+    if not removed and not force:
+        return None
+    return StrategyReport(
+        removed_count=removed,
+        before_count=before,
+        after_count=before - removed,
+        trigger=compaction.FORCED if force else trigger,
+    )
