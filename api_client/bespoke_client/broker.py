@@ -24,6 +24,9 @@ from bespoke_client.settings import Address
 CHUNK = 500  # messages in one pipeline: what has to be sent again if the connection breaks
 CONNECTIONS = 32  # as many threads can publish at once; more wait for their turn
 
+# Where workers listen for remote control.
+CONTROL = kombu.Exchange("celery.pidbox", type="fanout", durable=False, delivery_mode="transient")
+
 
 class Broker(Protocol):
     """Where messages go."""
@@ -44,6 +47,16 @@ class NoConfiguration(AppLoader):
     def read_configuration(self, env: str = "") -> dict[str, Any]:
         """Return no settings, wherever the environment points."""
         return {}
+
+
+class Publisher(Celery):
+    """A Celery app that only sends; results.py reads the results.
+
+    The backend is fixed by its class, which CELERY_RESULT_BACKEND does not reach. Celery's
+    own would subscribe to each job that is sent, and never let go of those not waited for.
+    """
+
+    backend_cls = "disabled"
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,21 @@ def _publish(chunk: Sequence[Message], ignore_result: bool, app: Celery, line: A
 
 
 def _revoke(job_id: UUID, app: Celery, line: Any) -> None:
-    app.control.revoke(str(job_id), connection=line, channel=line.default_channel)
+    # What control.revoke sends; that goes through Celery's global pool and retries for ever.
+    producer: Any = app.amqp.Producer(line, auto_declare=False)
+    producer.publish(
+        {
+            "method": "revoke",
+            "arguments": {"task_id": str(job_id), "terminate": False, "signal": "TERM"},
+            "destination": None,
+            "pattern": None,
+            "matcher": None,
+        },
+        exchange=CONTROL.name,
+        declare=[CONTROL],
+        headers={"clock": 0, "expires": 0},
+        serializer="json",
+    )
 
 
 def _send_one(app: Celery, producer: Any, message: Message, ignore_result: bool) -> None:
@@ -156,13 +183,7 @@ def _send_one(app: Celery, producer: Any, message: Message, ignore_result: bool)
 
 def _connect(address: Address, timeout: float) -> _Lines:
     """Make an app and a pool that reach ``address`` whatever CELERY_… is set to."""
-    app = Celery(
-        "bespoke_client",
-        loader=NoConfiguration,
-        fixups=[],
-        backend_cls="disabled",  # results are read by results.py
-        set_as_current=False,
-    )
+    app = Publisher("bespoke_client", loader=NoConfiguration, fixups=[], set_as_current=False)
     app.conf.update(task_create_missing_queues=True, task_serializer="json", task_protocol=2)
     _ = app.amqp.router, app.amqp.send_task_message  # made here, before threads share them
     connection = kombu.Connection(

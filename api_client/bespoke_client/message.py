@@ -31,18 +31,19 @@ class Message:
 def message(payload: object) -> Message:
     """Return the message that carries ``payload``.
 
-    A payload is validated again, as it will arrive: a model is frozen, the mappings in it
-    are not. Raises TypeError for what is no payload, ValidationError and PayloadTooLarge.
+    A payload is validated again: a model is frozen, the mappings in it are not.
+    Raises TypeError for what is no payload, ValidationError and PayloadTooLarge.
     """
     if not isinstance(payload, Payload) or not payload.task:
         raise TypeError(
             f"expected a payload such as memories.Store(...), got {type(payload).__name__!r}"
         )
-    text = payload.model_dump_json(warnings=False)
+    # Before it becomes JSON, which would make null of NaN and a list of a set.
+    type(payload).model_validate(payload.model_dump(warnings=False))
+    text = payload.model_dump_json()
     size = len(text.encode())
     if size > MESSAGE_LIMIT:
         raise PayloadTooLarge(payload.task, size, MESSAGE_LIMIT)
-    type(payload).model_validate_json(text)
     return Message(
         task=payload.task,
         id=str(payload.id),

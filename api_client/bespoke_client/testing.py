@@ -93,9 +93,10 @@ class Recorder:
         state = self.state(job_id)
         if not state.final:
             raise Unanswered(job_id, state.task)
-        answer = self._answers.get(state.task) if state.task else None
+        task = self._jobs[job_id].task
+        answer = self._answers.get(task)
         for progress in answer.progress if answer else ():
-            content = {"task": state.task, "progress": progress.model_dump(mode="json")}
+            content = {"task": task, "progress": progress.model_dump(mode="json")}
             yield _decoded(job_id, "PROGRESS", content)
         yield state
 

@@ -1,6 +1,7 @@
 """What a payload is: a frozen model that declares its task, queue and result once."""
 
 import re
+from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
@@ -16,7 +17,7 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-ResultT = TypeVar("ResultT", bound=Result)
+ResultT = TypeVar("ResultT", bound=Result, covariant=True)
 
 _types: dict[str, type["Payload[Any]"]] = {}
 
@@ -64,6 +65,10 @@ class Payload(BaseModel, Generic[ResultT]):
         return f"<{self.task} {self.id}>"
 
     __str__ = __repr__
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        """Name as little to rich and other printers, which ask here."""
+        yield "id", self.id
 
 
 def payload_type(task: str) -> type[Payload[Any]] | None:
