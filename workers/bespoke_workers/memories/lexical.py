@@ -86,20 +86,19 @@ def _embed(key: str, recipe: Recipe) -> NDArray[np.float64]:
     length = float(np.sqrt(squares.sum()))
     spelling = np.copysign(np.sqrt(squares), sums) / length if length else sums
     if not recipe.identity:
-        return spelling.astype(np.float64)
-    identity = _fingerprint(key) / math.sqrt(IDENTITY_DIMS)
-    if not length:
-        return np.concatenate([spelling, identity], dtype=np.float64)
-    share = recipe.identity
-    parts = [math.sqrt(1 - share) * spelling, math.sqrt(share) * identity]
-    return np.concatenate(parts, dtype=np.float64)
+        return spelling
+    share = recipe.identity if length else 1.0
+    vector = np.empty(recipe.dim)
+    vector[:-identity_dims] = math.sqrt(1 - share) * spelling
+    vector[-identity_dims:] = math.sqrt(share / identity_dims) * _fingerprint(key)
+    return vector
 
 
 def _fingerprint(key: str) -> NDArray[np.float64]:
     """One of 2**64 corners of a cube: two texts share a corner only if their keys are equal."""
     digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=IDENTITY_DIMS // 8)
     bits = np.unpackbits(np.frombuffer(digest.digest(), dtype=np.uint8))
-    return bits * 2.0 - 1.0
+    return bits.astype(np.float64) * 2 - 1
 
 
 def _features(padded: str, recipe: Recipe, space: int) -> NDArray[np.float64]:
