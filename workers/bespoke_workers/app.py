@@ -7,6 +7,7 @@ a worker dies the message comes back; the database sees to it that the effect do
 """
 
 import random
+import ssl
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -88,6 +89,8 @@ def make_celery(config: settings.Settings) -> Celery:
             "visibility_timeout": config.claim_timeout_s,
             "unacked_restore_interval": max(config.claim_timeout_s / 3, 0.5),
         },
+        broker_use_ssl=_tls(config.broker()),
+        redis_backend_use_ssl=_tls(config.results()),
         broker_connection_retry_on_startup=True,
         task_queues=[
             KombuQueue(name, routing_key=name) for family in Queue for name in members(family)
@@ -110,6 +113,12 @@ def make_celery(config: settings.Settings) -> Celery:
         beat_schedule_filename=str(config.home / "beat-schedule"),
     )
     return app
+
+
+def _tls(url: str) -> dict[str, Any] | None:
+    """Check the certificate of a rediss:// server, which Celery by itself does not."""
+    wanted = url.startswith("rediss://") and "ssl_cert_reqs" not in url
+    return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if wanted else None
 
 
 def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
@@ -229,7 +238,11 @@ Internal = Callable[Concatenate[Runtime, P], Coroutine[object, object, Outcome |
 
 
 def internal(
-    name: str, *, acks_late: bool = True, seconds: float | None = SHORT_JOB_SECONDS
+    name: str,
+    *,
+    acks_late: bool = True,
+    seconds: float | None = SHORT_JOB_SECONDS,
+    answers: bool = False,
 ) -> Callable[[Internal[P]], Internal[P]]:
     """Make a function a task that no payload describes: its arguments hold ids, not contents."""
 
@@ -248,6 +261,8 @@ def internal(
             bind=True,
             max_retries=None,
             throws=(Permanent,),
+            # Beat would subscribe to the result of each job that it sends, and never let go.
+            ignore_result=not answers,
             acks_late=acks_late,
             reject_on_worker_lost=acks_late,
         )(task)

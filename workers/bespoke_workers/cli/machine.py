@@ -56,7 +56,9 @@ class Machine:
         self._tell("starting workers")
         short = [f"-q{SHORT_QUEUES}", "-xoptimization.runs", f"-c{concurrency}"]
         start("short", "worker", "-nshort", *short)
-        start("runs", "worker", "-nruns", "-qoptimization.runs,exports", f"-c{runs}")
+        start(
+            "runs", "worker", "-nruns", "-qoptimization.runs,exports", f"-c{runs}", "--prefetch=1"
+        )
         if beat:
             start("beat", "beat")
         self._await_workers()

@@ -17,12 +17,23 @@ ALL_QUEUES = ",".join(Queue)
 @click.option("-x", "--exclude", default="", help="Queues of these families not to consume.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("-P", "--pool", type=click.Choice(["prefork", "solo"]), default="prefork")
+@click.option("--prefetch", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("-n", "--name", default="worker", show_default=True, help="Shown in Flower.")
 @click.option("-l", "--loglevel", default="INFO", show_default=True)
 def worker(
-    queues: str, exclude: str, concurrency: int, pool: str, name: str, loglevel: str
+    queues: str,
+    exclude: str,
+    concurrency: int,
+    pool: str,
+    prefetch: int,
+    name: str,
+    loglevel: str,
 ) -> None:
-    """Run a worker until it is told to stop (Ctrl-C or SIGTERM: it finishes what it has)."""
+    """Run a worker until it is told to stop (Ctrl-C or SIGTERM: it finishes what it has).
+
+    Each of its CONCURRENCY processes has at most PREFETCH messages waiting; give 1 to a
+    worker of long jobs, so that none waits behind one while another worker is idle.
+    """
     _check_queues("--queues", queues)
     if exclude:
         _check_queues("--exclude", exclude)
@@ -33,6 +44,7 @@ def worker(
 
     arguments = ["worker", f"--queues={queues}", f"--hostname={name}@%h"]
     arguments += [f"--concurrency={concurrency}", f"--pool={pool}", f"--loglevel={loglevel}"]
+    arguments.append(f"--prefetch-multiplier={prefetch}")
     if exclude:
         arguments.append(f"--exclude-queues={exclude}")
     celery.worker_main([*arguments, "--without-mingle", "--events"])

@@ -6,7 +6,6 @@ import time
 from dataclasses import asdict, dataclass
 
 import click
-import redis
 
 from bespoke_schemas.queues import Queue, members
 from bespoke_workers import settings
@@ -75,6 +74,8 @@ def _family(queue: str) -> str:
 
 
 def _waiting(config: Settings) -> dict[str, int]:
+    import redis
+
     with redis.Redis.from_url(config.broker()) as client:
         return {
             str(family): sum(int(client.llen(name)) for name in members(family)) for family in Queue
