@@ -1,0 +1,74 @@
+"""Hypothesis strategies for payloads, made from the models themselves."""
+
+import types
+from datetime import date
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+from hypothesis import strategies as st
+from pydantic import JsonValue
+from pydantic.fields import FieldInfo
+
+from bespoke_schemas import Payload
+
+LONGEST = 30  # characters or entries of what is drawn; the limits have tests of their own
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
+SPOKEN = TEXT.map("a".__add__)  # visible
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+PLAIN: dict[Any, st.SearchStrategy[Any]] = {
+    JsonValue: JSON,
+    type(None): st.none(),
+    bool: st.booleans(),
+    UUID: st.uuids(),
+    date: st.dates(),
+}
+
+
+def payloads(payload_type: type[Payload[Any]]) -> st.SearchStrategy[Payload[Any]]:
+    """Draw valid payloads; a field that has a default is sometimes left out."""
+    fields = payload_type.model_fields
+    return st.fixed_dictionaries(
+        {name: _field(info) for name, info in fields.items() if info.is_required()},
+        optional={name: _field(info) for name, info in fields.items() if not info.is_required()},
+    ).map(payload_type.model_validate)
+
+
+def _field(info: FieldInfo) -> st.SearchStrategy[Any]:
+    return _of(info.annotation, info.metadata)
+
+
+def _of(annotation: Any, rules: list[Any]) -> st.SearchStrategy[Any]:
+    if annotation in PLAIN:
+        return PLAIN[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = [part for rule in arguments[1:] for part in getattr(rule, "metadata", [rule])]
+        return _of(arguments[0], [*inner, *rules])
+    if origin in {Union, types.UnionType}:
+        return st.one_of([_of(argument, []) for argument in arguments])
+    if origin is Literal:
+        return st.sampled_from(arguments)
+    fewest, most = _rule(rules, MinLen, "min_length", 0), _rule(rules, MaxLen, "max_length", 3)
+    if origin is tuple:
+        return st.lists(_of(arguments[0], []), min_size=fewest, max_size=min(most, 3)).map(tuple)
+    if origin is dict:
+        keys, values = (_of(argument, []) for argument in arguments)
+        return st.dictionaries(keys, values, min_size=fewest, max_size=3)
+    least, greatest = _rule(rules, Ge, "ge", None), _rule(rules, Le, "le", None)
+    if annotation is int:
+        return st.integers(least, greatest)
+    if annotation is float:
+        return st.floats(least, greatest, allow_nan=False, allow_infinity=False)
+    assert annotation is str, f"no strategy for {annotation!r}"
+    return SPOKEN if fewest else TEXT
+
+
+def _rule(rules: list[Any], kind: type, attribute: str, otherwise: Any) -> Any:
+    return next((getattr(rule, attribute) for rule in rules if isinstance(rule, kind)), otherwise)
