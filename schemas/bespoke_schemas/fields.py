@@ -61,7 +61,10 @@ def _holds_nul(value: Any) -> bool:
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is out of range in UTC") from None
 
 
 _TEXT = AfterValidator(storable)

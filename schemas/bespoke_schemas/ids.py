@@ -1,4 +1,4 @@
-"""Job ids: UUIDv7 (RFC 9562), whose order is the order of their making."""
+"""Job ids: UUIDv7 (RFC 9562), in the order of their making to the millisecond."""
 
 import secrets
 import time

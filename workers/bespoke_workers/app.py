@@ -298,7 +298,8 @@ def _again(task: Task[Any, Any], error: Transient) -> Exception:
     _log.warning("try again", reason=str(error), delay_s=round(delay, 1))
     try:
         # Without a kwargsrepr of ours, Celery makes one of the contents, and Flower shows it.
-        return task.retry(countdown=delay, throw=False, kwargsrepr=f"<{task.name}>")
+        hidden: dict[str, Any] = {"kwargsrepr": f"<{task.name}>"}
+        return task.retry(countdown=delay, throw=False, **hidden)
     except (OperationalError, Reject):
         # Redis is away too: left unacknowledged, the message comes back by itself.
         return Reject(reason="broker away", requeue=True)

@@ -106,7 +106,7 @@ class Runtime:
         """How jobs are stopped."""
         from bespoke_workers.optimization.cancellation import Cancellation
 
-        return Cancellation(self.database)
+        return Cancellation(self.database, self.outbox)
 
     @cached_property
     def retention(self) -> Retention:
@@ -116,10 +116,10 @@ class Runtime:
 
 async def _bounded(work: Coroutine[object, object, T], seconds: float | None) -> T:
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as deadline:
             return await work
     except TimeoutError:
-        if seconds is None:
+        if not deadline.expired():  # the work's own, of some server
             raise
         raise Permanent(f"stopped: the job took longer than {seconds:g} seconds") from None
 

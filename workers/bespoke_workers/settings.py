@@ -15,7 +15,8 @@ from bespoke_workers.errors import Misconfigured
 
 PREFIX = "BESPOKE_"
 DATABASE_SCHEME = "postgresql+asyncpg"
-BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
+REDIS_FORM = "redis://:password@host:6379/0"
+BROKER_SCHEMES = ("redis", "rediss")
 
 
 class Settings(BaseSettings):
@@ -24,7 +25,9 @@ class Settings(BaseSettings):
     Without URLs, those of the local stack that runs on ``home`` are used.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, hide_input_in_errors=True
+    )
 
     database_url: SecretStr | None = None
     broker_url: SecretStr | None = None
@@ -51,6 +54,7 @@ class Settings(BaseSettings):
     claim_timeout_s: float = Field(default=30.0, gt=0)  # a dead worker's messages return after it
     lease_s: float = Field(default=60.0, gt=0)  # of an optimization, renewed every third of it
     optimization_seconds: float = Field(default=3600.0, gt=0)  # deadline of one user's run
+    optimization_lm_calls: int | None = Field(default=None, ge=1)  # that one run may pay for
     nightly_at: str = "02:00"  # local time in ``timezone``
     nightly_max_concurrent: int = Field(default=4, ge=1)
     database_pool: int = Field(default=4, ge=1)  # connections of one worker process
@@ -60,7 +64,12 @@ class Settings(BaseSettings):
     @field_validator("home", mode="after")
     @classmethod
     def _expand(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError(
+                f"got {str(home)!r}, whose user is unknown; give a directory"
+            ) from None
 
     @field_validator("programs", mode="before")
     @classmethod
@@ -111,9 +120,10 @@ class Settings(BaseSettings):
             raise Misconfigured(
                 _missing("DATABASE_URL", "postgresql+asyncpg://user:password@host/db")
             )
-        if urlsplit(url).scheme != DATABASE_SCHEME:
+        scheme = _scheme(url)
+        if scheme != DATABASE_SCHEME:
             raise Misconfigured(
-                f"{PREFIX}DATABASE_URL: got a URL of scheme {urlsplit(url).scheme!r}, expected "
+                f"{PREFIX}DATABASE_URL: got a URL of scheme {scheme!r}, expected "
                 f"{DATABASE_SCHEME!r}; set it to postgresql+asyncpg://user:password@host/db"
             )
         return url
@@ -122,7 +132,7 @@ class Settings(BaseSettings):
         """Return the broker's URL; raises Misconfigured where it is missing or wrong."""
         url = _reveal(self.broker_url) or self._local("broker_url")
         if url is None:
-            raise Misconfigured(_missing("BROKER_URL", "redis://:password@host:6379/0"))
+            raise Misconfigured(_missing("BROKER_URL", REDIS_FORM))
         return _checked_redis(url, "BROKER_URL")
 
     def results(self) -> str:
@@ -134,7 +144,7 @@ class Settings(BaseSettings):
         try:
             address = json.loads((self.home / "stack.json").read_text())
             value = address[key]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
         return value if isinstance(value, str) else None
 
@@ -166,11 +176,31 @@ def _missing(name: str, form: str) -> str:
     )
 
 
+def _scheme(url: str) -> str:
+    """Return what stands before ://; before a mere colon may stand a password."""
+    scheme, found, _ = url.partition("://")
+    return scheme if found else ""
+
+
 def _checked_redis(url: str, name: str) -> str:
-    scheme = urlsplit(url).scheme
+    scheme = _scheme(url)
     if scheme not in BROKER_SCHEMES:
         raise Misconfigured(
-            f"{PREFIX}{name}: got a URL of scheme {scheme!r}, expected one of {BROKER_SCHEMES}; "
-            "set it to redis://:password@host:6379/0"
+            f"{PREFIX}{name}: got a URL of scheme {scheme!r}, expected one of "
+            f"{', '.join(BROKER_SCHEMES)}; set it to {REDIS_FORM}"
+        )
+    if not _leads_to_redis(url):
+        raise Misconfigured(
+            f"{PREFIX}{name}: its host, port or database number is wrong; set it to {REDIS_FORM}"
         )
     return url
+
+
+def _leads_to_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    number = parts.path.strip("/")
+    return bool(host) and (not number or number.isdecimal())

@@ -32,7 +32,7 @@ async def count(database: Database, settings: Settings, task_id: str, task: str)
         redeliveries = (await connection.execute(statement)).scalar_one()
     if redeliveries < settings.max_deliveries:
         return
-    parked = Parked.after(redeliveries + 1)
+    parked = Parked.after(redeliveries)  # each of them tells of one death
     async with database.transaction() as session:
         if await once.end(session, job_id, task, "parked", str(parked)):
             raise parked

@@ -42,6 +42,7 @@ async def require_current(database: Database) -> None:
     """Raise Misconfigured unless the database has the schema that this version needs."""
     async with database.autocommit() as connection:
         revision = await connection.run_sync(_revision)
+    _require_known(revision)
     if revision != head():
         raise Misconfigured(
             f"the database is at revision {revision!r}, this version needs {head()!r}; "
@@ -67,10 +68,22 @@ async def _run(url: str, work: Callable[[Connection], object]) -> None:
 
 
 def _upgrade(connection: Connection, revision: str) -> None:
+    # Changing a large table, or waiting for another migration, takes the time that it takes.
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    _require_known(_revision(connection))
     settings = config()
     settings.attributes["connection"] = connection
     command.upgrade(settings, revision)
+
+
+def _require_known(revision: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise Misconfigured(
+            f"the database is at revision {revision!r}, which this version does not know; "
+            "install the version of bespoke-workers that migrated it, or a newer one"
+        )
 
 
 def _revision(connection: Connection) -> str | None:
