@@ -1,0 +1,93 @@
+"""Inline compaction: judged by counters, planned over rows, done by a statement per strategy."""
+
+from dataclasses import dataclass
+from time import perf_counter
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bespoke_schemas.memories import Compaction
+from bespoke_workers.memories import plan, statements
+from bespoke_workers.memories.archive import Archive
+from bespoke_workers.memories.fresh import Fresh
+from bespoke_workers.memories.space import Space
+from bespoke_workers.observe import events
+
+NOTHING = Compaction()
+STRATEGIES = ("size_compaction", "age_compaction", "deduplication", "relevance_pruning")
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """What a check came to: the space after it, what is gone and the report."""
+
+    space: Space
+    removed: tuple[UUID, ...] = ()
+    report: Compaction = NOTHING
+    duration_ms: float = 0.0
+
+    def tell(self, user_id: str) -> None:
+        """Emit the events of a check whose transaction is committed."""
+        events.emit(
+            "dspy.memory.compaction_check",
+            user_id=user_id,
+            duration_ms=round(self.duration_ms, 3),
+            removed_count=self.report.total_compacted,
+        )
+        for strategy in STRATEGIES:
+            done = getattr(self.report, strategy)
+            if done is not None:
+                events.emit(f"dspy.memory.{strategy}", user_id=user_id, **done.model_dump())
+        if self.report.total_compacted:
+            events.emit(
+                "dspy.memory.compaction_complete",
+                user_id=user_id,
+                removed_count=self.report.total_compacted,
+                before_count=self.space.count + self.report.total_compacted,
+                after_count=self.space.count,
+            )
+
+
+async def compact(
+    connection: AsyncConnection, archive: Archive, space: Space, fresh: Fresh, kept_id: UUID
+) -> Compacted:
+    """Compact a space that this transaction has locked, if a trigger says so.
+
+    ``kept_id`` is the memory just stored, or the one that it was merged into: it stays.
+    """
+    started = perf_counter()
+    if not space.is_compaction_due(fresh.at):
+        return Compacted(space, duration_ms=(perf_counter() - started) * 1000)
+    user_id, run_id = fresh.payload.user_id, fresh.payload.id
+    planned = plan.plan(
+        await _rows(connection, user_id),
+        space.policy,
+        fresh.at,
+        just_stored=kept_id,
+        pause=max(space.relevance_pause_until - space.stored_total, 0),
+    )
+    await archive.take(planned.size, "size")
+    await archive.take(planned.age, "age")
+    await archive.take(planned.relevance, "relevance")
+    report = Compaction.model_validate(planned.report.as_dict())
+    if planned.removed:
+        recorded = {
+            "run_id": run_id,
+            "user_id": user_id,
+            "report": report.model_dump_json(),
+            "now": fresh.at,
+        }
+        await connection.execute(statements.RECORD_COMPACTION, recorded)
+    return Compacted(
+        space.after_compaction(planned),
+        planned.removed,
+        report,
+        (perf_counter() - started) * 1000,
+    )
+
+
+async def _rows(connection: AsyncConnection, user_id: str) -> list[plan.Row]:
+    found = await connection.execute(statements.READ_STANDINGS, {"user_id": user_id})
+    return [
+        plan.Row(row.id, row.created_at, row.access_count, row.last_accessed_at) for row in found
+    ]

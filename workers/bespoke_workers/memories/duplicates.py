@@ -1,0 +1,59 @@
+"""Which of a new memory and its duplicates is kept, and what it takes over."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from bespoke_schemas.fields import TAG_LIMIT
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A memory, or the new one, that counts as a duplicate. Times are aware."""
+
+    id: UUID
+    access_count: int
+    last_accessed_at: datetime | None
+    tags: tuple[str, ...]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One memory stays, with the accesses and tags of those that go to the archive."""
+
+    kept: Candidate
+    gone: tuple[Candidate, ...] = ()
+
+
+def merge(new: Candidate, found: Sequence[Candidate], cutoff: datetime) -> Merge:
+    """Return what becomes of a new memory and those that it duplicates.
+
+    The one with more accesses is kept, on a tie the newer, which is the new one. If the new one
+    stays, all that it duplicates go; else it alone goes, since those that were there before are
+    no duplicates of each other. A memory created before ``cutoff`` is never the one kept:
+    age would take it, and with it what the user has just said.
+    """
+    rivals = [one for one in found if one.created_at >= cutoff]
+    best = max(rivals, key=lambda one: (one.access_count, one.created_at, one.id), default=new)
+    if best.access_count > new.access_count:
+        return Merge(_taking_over(best, [new]), (new,))
+    return Merge(_taking_over(new, found), tuple(found))
+
+
+def _taking_over(kept: Candidate, gone: Sequence[Candidate]) -> Candidate:
+    together = (kept, *gone)
+    accessed = (one.last_accessed_at for one in together if one.last_accessed_at is not None)
+    return Candidate(
+        id=kept.id,
+        access_count=sum(one.access_count for one in together),
+        last_accessed_at=max(accessed, default=None),
+        tags=_union(one.tags for one in together),
+        created_at=kept.created_at,
+    )
+
+
+def _union(tags: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    together = dict.fromkeys(tag for some in tags for tag in some)
+    return tuple(together)[:TAG_LIMIT]  # those over it stay in the archive

@@ -1,0 +1,136 @@
+"""Each user's cached index, brought up to what the database holds."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bespoke_workers.memories import statements
+from bespoke_workers.memories.embedding import Embedder
+from bespoke_workers.memories.index import IndexCache, UserIndex, rows_from_bytes
+from bespoke_workers.memories.policy import Policy
+from bespoke_workers.memories.space import Space
+
+PAGE = 20_000
+"""Memories read at once: some 15 MB of vectors of 384."""
+NOTHING = -1
+"""The version of an index that holds nothing; those of memories begin at 1."""
+NO_LIST = 2**62
+"""After this version nothing was removed: an index built anew has nothing to drop."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A user's space and the index of the same version."""
+
+    space: Space
+    index: UserIndex
+
+
+class Loader:
+    """Keeps a process's indexes in step with the database, by version and list of changes.
+
+    An index that nothing vouches for (not loaded here, or of another size than its space) is
+    read anew: losing or damaging one costs time and changes no answer.
+    """
+
+    def __init__(self, indexes: IndexCache, embedder: Embedder, default: Policy) -> None:
+        self._indexes = indexes
+        self._embedder = embedder
+        self._default = default
+        self._spaces: WeakKeyDictionary[UserIndex, Space] = WeakKeyDictionary()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, user_id: str) -> asyncio.Lock:
+        """Return the lock under which this process works on one user's index."""
+        return self._turns.setdefault(user_id, asyncio.Lock())
+
+    def cached(self, user_id: str) -> Loaded | None:
+        """Return what the cache holds, which the database may have moved past."""
+        index = self._indexes.get(user_id)
+        space = None if index is None else self._spaces.get(index)
+        if index is None or space is None:
+            return None
+        if index.version != space.version or len(index) != space.count:
+            return None
+        return Loaded(space, index)
+
+    async def load(self, connection: AsyncConnection, user_id: str) -> Loaded | None:
+        """Return the user's space and index as the database has them; None if there is no space.
+
+        Raises Misconfigured if the space's vectors are of another embedder.
+        """
+        cached = self.cached(user_id)
+        if cached is not None:
+            row = await self._changes(connection, user_id, cached.index.version)
+            if row is not None and row.reload_below <= cached.index.version:
+                space = self._space(row)
+                await self._take_in(connection, user_id, cached.index, row)
+                if len(cached.index) == space.count:
+                    return self.keep(user_id, space, cached.index)
+        row = await self._changes(connection, user_id, NOTHING)
+        if row is None:
+            self._indexes.drop(user_id)
+            return None
+        space = self._space(row)
+        index = UserIndex(row.ids or [], _vectors(row, space.dim), space.dim, space.version)
+        await self._take_in_rest(connection, user_id, index, row)
+        return self.keep(user_id, space, index)
+
+    def keep(self, user_id: str, space: Space, index: UserIndex) -> Loaded:
+        """Cache an index that now shows this space."""
+        index.version = space.version
+        self._spaces[index] = space
+        self._indexes.put(user_id, index)
+        return Loaded(space, index)
+
+    def drop(self, user_id: str) -> None:
+        """Forget what is cached of a user."""
+        self._indexes.drop(user_id)
+
+    def _space(self, row: Row[Any]) -> Space:
+        space = Space.of(row, self._default)
+        space.require(self._embedder)
+        return space
+
+    async def _changes(
+        self, connection: AsyncConnection, user_id: str, after: int
+    ) -> Row[Any] | None:
+        parameters = {
+            "user_id": user_id,
+            "after": after,
+            "removed_after": NO_LIST if after == NOTHING else after,
+            "page": PAGE,
+        }
+        return (await connection.execute(statements.READ_CHANGES, parameters)).first()
+
+    async def _take_in(
+        self, connection: AsyncConnection, user_id: str, index: UserIndex, row: Row[Any]
+    ) -> None:
+        # Removals first: a memory that was removed and restored is among both.
+        if row.removed:
+            index.remove(row.removed)
+        _add(index, row)
+        await self._take_in_rest(connection, user_id, index, row)
+
+    async def _take_in_rest(
+        self, connection: AsyncConnection, user_id: str, index: UserIndex, row: Row[Any]
+    ) -> None:
+        """Read further pages. What changes meanwhile has a later version and is read again."""
+        page: Row[Any] | None = row
+        while page is not None and page.ids and len(page.ids) >= PAGE:
+            page = await self._changes(connection, user_id, page.through)
+            if page is not None:
+                _add(index, page)
+
+
+def _add(index: UserIndex, row: Row[Any]) -> None:
+    for memory_id, vector in zip(row.ids or (), _vectors(row, index.dim), strict=True):
+        index.add(memory_id, vector)
+
+
+def _vectors(row: Row[Any], dim: int) -> Any:
+    return rows_from_bytes(row.embeddings or b"", dim)

@@ -1,0 +1,119 @@
+"""One user's memories in counters and watermarks, as the row of ``memory_space`` holds them."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from bespoke_workers.errors import Misconfigured
+from bespoke_workers.memories import compaction, plan
+from bespoke_workers.memories.duplicates import Merge
+from bespoke_workers.memories.embedding import Embedder
+from bespoke_workers.memories.policy import Policy, resolve
+
+NEVER = 2**62
+"""A count of stores that nobody reaches."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A user's counters at one version, and the policy that they are held against.
+
+    ``version`` rises with every store, removal and change of policy, so that whoever knows the
+    version knows all of this, but for ``most_accessed`` and ``relevance_check_at``, which
+    searches move. ``oldest_created_at`` is a watermark: no memory is older, one as old may have
+    gone. ``relevance_check_at`` is the first ``stored_total`` at which relevance has to be
+    looked at, ``relevance_pause_until`` the first at which it may prune again.
+    """
+
+    version: int
+    reload_below: int
+    count: int
+    oldest_created_at: datetime | None
+    most_accessed: int
+    stored_total: int
+    relevance_check_at: int
+    relevance_pause_until: int
+    embedder: str
+    dim: int
+    policy: Policy
+
+    @classmethod
+    def of(cls, row: Row[Any], default: Policy) -> "Space":
+        """Make a space of a row that READ_SPACE or READ_CHANGES gave."""
+        columns = {name: getattr(row, name) for name in _COLUMNS}
+        return cls(**columns, policy=resolve(row.preset, row.policy, default=default))
+
+    def require(self, embedder: Embedder) -> None:
+        """Raise Misconfigured unless the vectors in this space are of this embedder."""
+        if (self.embedder, self.dim) != (embedder.name, embedder.dim):
+            raise Misconfigured(
+                f"BESPOKE_EMBEDDER: this user's memories were embedded by {self.embedder!r} "
+                f"({self.dim} dimensions), this worker has {embedder.name!r} "
+                f"({embedder.dim} dimensions); set it back to {self.embedder!r}"
+            )
+
+    def age_cutoff(self, now: datetime) -> datetime:
+        """Return the moment before which memories are too old."""
+        return compaction.age_cutoff(now, self.policy.max_age_days)
+
+    def after_store(self, now: datetime, merged: Merge) -> "Space":
+        """Return the space with a new memory in it and what was merged out of it."""
+        removed = len(merged.gone)
+        return replace(
+            self,
+            version=self.version + 1,
+            count=self.count + 1 - removed,
+            # A merge adds nothing, and the pause after a pruning counts what was added.
+            stored_total=self.stored_total + (removed == 0),
+            # One for one, accesses stay as they are; else more of the rest may be low.
+            relevance_check_at=self.relevance_check_at if removed <= 1 else 0,
+            oldest_created_at=min(self.oldest_created_at or now, now),
+        )
+
+    def counters(self) -> dict[str, Any]:
+        """Return the parameters of UPDATE_SPACE that describe the space."""
+        return {name: getattr(self, name) for name in _WRITTEN}
+
+    def is_compaction_due(self, now: datetime) -> bool:
+        """Whether size or age are over their limits, or relevance has to be looked at."""
+        return (
+            compaction.size_excess(self.count, self.policy.max_memories) > 0
+            or compaction.age_due(self.oldest_created_at, self.age_cutoff(now))
+            or self.stored_total >= self.relevance_check_at
+        )
+
+    def after_compaction(self, planned: plan.Plan) -> "Space":
+        """Return the space as a compaction left it, its counters and watermarks exact."""
+        most = max((row.access_count for row in planned.kept), default=0)
+        pause_until = self.relevance_pause_until
+        if planned.relevance:
+            pause_until = self.stored_total + len(planned.relevance)
+        return replace(
+            self,
+            count=len(planned.kept),
+            oldest_created_at=min((row.created_at for row in planned.kept), default=None),
+            most_accessed=most,
+            relevance_check_at=max(self._next_check(planned.kept, most), pause_until),
+            relevance_pause_until=pause_until,
+        )
+
+    def _next_check(self, kept: tuple[plan.Row, ...], most: int) -> int:
+        if most == 0:
+            return NEVER  # until a search raises it
+        low_below = compaction.low_below(most, self.policy.low_access_threshold)
+        low = sum(row.access_count < low_below for row in kept)
+        return self.stored_total + max(compaction.stores_until_relevance(len(kept), low), 1)
+
+
+_COLUMNS = tuple(name for name in Space.__dataclass_fields__ if name != "policy")
+_WRITTEN = (
+    "version",
+    "count",
+    "oldest_created_at",
+    "most_accessed",
+    "stored_total",
+    "relevance_check_at",
+    "relevance_pause_until",
+)

@@ -1,0 +1,243 @@
+"""The SQL of the memories. Each statement names the user (DESIGN §3, invariant 4)."""
+
+import re
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    Double,
+    Integer,
+    LargeBinary,
+    Text,
+    TextClause,
+    Uuid,
+    bindparam,
+    text,
+)
+from sqlalchemy.types import TypeEngine
+
+_TYPES: dict[str, TypeEngine[Any]] = {
+    "user_id": Text(),
+    "id": Uuid(),
+    "ids": ARRAY(Uuid()),
+    "kept_id": Uuid(),
+    "run_id": Uuid(),
+    "task": Text(),
+    "result": Text(),
+    "report": Text(),
+    "content": Text(),
+    "kind": Text(),
+    "tags": ARRAY(Text()),
+    "meta": Text(),
+    "facts": Text(),
+    "embedding": LargeBinary(),
+    "reason": Text(),
+    "similarities": ARRAY(Double()),
+    "pattern": Text(),
+    "embedder": Text(),
+    "dim": Integer(),
+    "now": DateTime(timezone=True),
+    "oldest_created_at": DateTime(timezone=True),
+    "last_accessed_at": DateTime(timezone=True),
+    "low_access_threshold": Text(),
+    "limit": Integer(),
+    "offset": Integer(),
+}
+"""Types of the parameters by their names; every other one is a BigInteger."""
+
+
+def _statement(sql: str) -> TextClause:
+    # Typed, since the driver cannot tell the type of a parameter that is null.
+    names = sorted(set(re.findall(r":([a-z_]+)", sql)))
+    return text(sql).bindparams(
+        *(bindparam(name, type_=_TYPES.get(name, BigInteger())) for name in names)
+    )
+
+
+CREATE_SPACE = _statement("""
+    INSERT INTO memory_space (user_id, embedder, dim, relevance_check_at)
+    VALUES (:user_id, :embedder, :dim, :never) ON CONFLICT DO NOTHING
+""")
+"""Make a user's space; two first stores at once make one."""
+
+LOCK_SPACE = _statement("""
+    SELECT FROM memory_space WHERE user_id = :user_id FOR NO KEY UPDATE
+""")
+"""Let nobody else change this user's memories until the transaction ends."""
+
+_SPACE = """s.version, s.reload_below, s.count, s.oldest_created_at, s.most_accessed,
+    s.stored_total, s.relevance_check_at, s.relevance_pause_until, s.embedder, s.dim, s.preset,
+    s.policy"""
+
+READ_SPACE = _statement(f"""
+    SELECT {_SPACE} FROM memory_space AS s WHERE s.user_id = :user_id
+""")  # noqa: S608  # no part of it comes from outside
+"""Read a user's counters and watermarks."""
+
+READ_CHANGES = _statement(f"""
+    SELECT {_SPACE}, added.ids, added.embeddings, added.through, gone.removed
+    FROM memory_space AS s
+    LEFT JOIN LATERAL (
+        SELECT array_agg(page.id) AS ids, string_agg(page.embedding, '') AS embeddings,
+            max(page.version) AS through
+        FROM (
+            SELECT id, embedding, version FROM memory
+            WHERE user_id = s.user_id AND version > :after
+            ORDER BY version FETCH FIRST (:page) ROWS WITH TIES
+        ) AS page
+    ) AS added ON true
+    LEFT JOIN LATERAL (
+        SELECT array_agg(memory_id) AS removed FROM memory_archive
+        WHERE user_id = s.user_id AND removed_version > :removed_after
+    ) AS gone ON true
+    WHERE s.user_id = :user_id
+""")  # noqa: S608  # no part of it comes from outside
+"""Read the counters and what a cached index of version ``after`` has to take in and drop.
+
+One value for a thousand embeddings is read in half the time of a thousand rows.
+"""
+
+STORE = _statement("""
+    WITH space AS (
+        UPDATE memory_space SET version = version + 1, count = count + 1,
+            stored_total = stored_total + 1,
+            oldest_created_at = LEAST(oldest_created_at, :now)
+        WHERE user_id = :user_id AND version = :version
+            AND stored_total + 1 < relevance_check_at
+            AND NOT EXISTS (SELECT FROM job WHERE id = :id)
+        RETURNING version
+    ), stored AS (
+        INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
+            created_at, updated_at)
+        SELECT :id, :user_id, :content, :kind, :tags, CAST(:meta AS jsonb), :facts, :embedding,
+            version, :now, :now
+        FROM space
+    )
+    INSERT INTO job (id, task, user_id, state, result)
+    SELECT :id, :task, :user_id, 'done', CAST(:result AS jsonb) FROM space
+""")
+"""Store a memory and its job if nothing has changed since ``version`` and no check is due.
+
+Without a row affected, the job took effect before, the version has moved, or relevance has
+to be checked.
+"""
+
+INSERT_MEMORY = _statement("""
+    INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
+        created_at, updated_at)
+    VALUES (:id, :user_id, :content, :kind, :tags, CAST(:meta AS jsonb), :facts, :embedding,
+        :version, :now, :now)
+""")
+"""Insert a memory into a space that this transaction has locked."""
+
+UPDATE_SPACE = _statement("""
+    UPDATE memory_space SET version = :version, count = :count,
+        oldest_created_at = :oldest_created_at, most_accessed = :most_accessed,
+        stored_total = :stored_total, relevance_check_at = :relevance_check_at,
+        relevance_pause_until = :relevance_pause_until
+    WHERE user_id = :user_id
+""")
+"""Write the counters and watermarks of a space that this transaction has locked."""
+
+READ_CANDIDATES = _statement("""
+    SELECT id, access_count, last_accessed_at, tags, created_at, facts FROM memory
+    WHERE user_id = :user_id AND id = ANY(:ids)
+""")
+"""Read what decides which of some similar memories are duplicates, and which is kept."""
+
+TAKE_OVER = _statement("""
+    UPDATE memory SET access_count = :access_count, last_accessed_at = :last_accessed_at,
+        tags = :tags, updated_at = :now
+    WHERE user_id = :user_id AND id = :id
+""")
+"""Give the kept duplicate the accesses and the tags of the others."""
+
+READ_STANDINGS = _statement("""
+    SELECT id, created_at, last_accessed_at, access_count FROM memory WHERE user_id = :user_id
+""")
+"""Read of every memory what compaction judges it by."""
+
+ARCHIVE = _statement("""
+    WITH doomed AS (
+        SELECT * FROM unnest(:ids, :similarities) AS doomed (id, similarity)
+    ), removed AS (
+        DELETE FROM memory USING doomed
+        WHERE memory.user_id = :user_id AND memory.id = doomed.id
+        RETURNING memory.*, doomed.similarity
+    )
+    INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, kept_id, similarity,
+        memory, embedding, removed_version, removed_at)
+    SELECT gen_random_uuid(), id, user_id, :reason, :run_id, :kept_id, similarity,
+        jsonb_build_object('id', id, 'user_id', user_id, 'content', content, 'kind', kind,
+            'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
+            'access_count', access_count, 'last_accessed_at', last_accessed_at,
+            'created_at', created_at, 'updated_at', updated_at),
+        embedding, :version, :now
+    FROM removed
+""")
+"""Move memories from a user's space into the archive."""
+
+RECORD_COMPACTION = _statement("""
+    INSERT INTO compaction_run (id, user_id, report, at)
+    VALUES (:run_id, :user_id, CAST(:report AS jsonb), :now)
+""")
+"""Keep the report of a compaction that removed something."""
+
+FINISH_JOB = _statement("""
+    UPDATE job SET result = CAST(:result AS jsonb) WHERE id = :id AND user_id = :user_id
+""")
+"""Write the result into the row of a job that this transaction has begun."""
+
+_MEMORY = """id, content, kind, tags, meta, created_at, updated_at, access_count,
+    last_accessed_at"""
+
+TAGGED = _statement("""
+    SELECT id FROM memory WHERE user_id = :user_id AND tags @> :tags
+""")
+"""Find the memories that carry all of some tags."""
+
+COUNT_ACCESSES = _statement(f"""
+    WITH space AS (
+        SELECT user_id FROM memory_space
+        WHERE user_id = :user_id AND version = :version FOR NO KEY UPDATE
+    )
+    UPDATE memory AS m SET access_count = access_count + 1, last_accessed_at = :now
+    FROM space WHERE m.user_id = space.user_id AND m.user_id = :user_id AND m.id = ANY(:ids)
+    RETURNING {_MEMORY}
+""")  # noqa: S608  # no part of it comes from outside
+"""Count an access of each memory found and read it, unless the version has moved.
+
+The space is locked before the memories, as a store does it: the other way round, the two
+could wait for each other.
+"""
+
+RAISE_MOST_ACCESSED = _statement("""
+    UPDATE memory_space SET most_accessed = :most_accessed,
+        relevance_check_at = CASE
+            WHEN ceil(CAST(:low_access_threshold AS numeric) * :most_accessed)
+                > ceil(CAST(:low_access_threshold AS numeric) * most_accessed) THEN 0
+            ELSE relevance_check_at END
+    WHERE user_id = :user_id AND most_accessed < :most_accessed
+""")
+"""Raise the bar by which memories are low; check relevance again if it can make one low.
+
+Access counts are whole, so none becomes low until the bar passes a whole number.
+"""
+
+LIST = _statement(f"""
+    WITH listed AS (
+        SELECT * FROM memory WHERE user_id = :user_id AND tags @> :tags
+            AND (:pattern IS NULL OR content ILIKE :pattern)
+    )
+    SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
+    LEFT JOIN (
+        SELECT {_MEMORY} FROM listed ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset
+    ) AS page ON true
+    ORDER BY page.created_at DESC, page.id DESC
+""")  # noqa: S608  # no part of it comes from outside
+"""Read one page of a user's memories, newest first, and how many there are in all.
+
+One statement, so that the page and the total are of the same moment.
+"""
