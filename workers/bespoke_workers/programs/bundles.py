@@ -1,0 +1,147 @@
+"""Export and import of versions: streamed in both directions, whole or not at all."""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from uuid import UUID
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas.exports import Exported, ExportPrograms, Imported, ImportPrograms
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.once import once
+from bespoke_workers.errors import Refused
+from bespoke_workers.observe import events
+from bespoke_workers.programs import pointer, selection
+from bespoke_workers.programs.bundle_file import Writer, read_lines
+from bespoke_workers.programs.bundle_format import Decoder, Encoder, Entry
+from bespoke_workers.programs.imported import insert_entries
+from bespoke_workers.programs.offload import in_thread
+from bespoke_workers.programs.storage import Place, Storage
+from bespoke_workers.settings import Settings
+
+ROWS_AT_ONCE = 25
+"""Rows in memory during an export; a state may have eight million characters."""
+ENTRIES_AT_ONCE = 200
+BYTES_AT_ONCE = 4 * 2**20
+"""An import takes entries until it has one of these."""
+
+
+class Bundles:
+    """Writes versions to bundles in the storage and reads them back."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._storage = Storage(settings.storage)
+
+    async def export(self, payload: ExportPrograms) -> Exported:
+        """Write the selected versions to a bundle, which has its name only when it is whole.
+
+        Raises Refused for a name outside the storage or ids that are not there.
+        """
+        place = self._storage.place(payload.name or f"programs-{payload.id}.jsonl.gz")
+
+        async def effect(session: AsyncSession) -> Exported:
+            return await self._write(session, payload, place)
+
+        exported = await once(self._database, payload, effect)
+        events.emit(
+            "dspy.storage.export",
+            user_id=payload.user_id,
+            count=exported.count,
+            size_bytes=exported.size_bytes,
+        )
+        return exported
+
+    async def import_(self, payload: ImportPrograms) -> Imported:
+        """Insert a bundle's versions, all or none; those that are there already are left alone.
+
+        Raises Refused, naming the line and the reason, if anything in the bundle is not as it
+        must be, or an id is there with other contents.
+        """
+        place = self._storage.place(payload.url)
+
+        async def effect(session: AsyncSession) -> Imported:
+            checksum = await self._check(place)
+            return await self._insert(session, place, checksum, activate=payload.activate)
+
+        imported = await once(self._database, payload, effect)
+        events.emit("dspy.storage.import", imported=imported.imported, unchanged=imported.unchanged)
+        return imported
+
+    async def _write(
+        self, session: AsyncSession, payload: ExportPrograms, place: Place
+    ) -> Exported:
+        writer = Writer(self._storage, place, str(payload.id))
+        try:
+            await in_thread(writer.open)
+            count = await _copy(session, payload, writer)
+            size, sha256 = await in_thread(writer.finish)
+        except BaseException:
+            await in_thread(writer.abort)
+            raise
+        return Exported(url=place.url, count=count, size_bytes=size, sha256=sha256)
+
+    async def _check(self, place: Place) -> str:
+        """Read the whole bundle once and return its checksum."""
+        with contextlib.closing(read_lines(self._storage, place)) as lines:
+            decoder = Decoder(lines)
+            async for _ in _batches(decoder):
+                pass
+        return decoder.sha256
+
+    async def _insert(
+        self, session: AsyncSession, place: Place, checksum: str, *, activate: bool
+    ) -> Imported:
+        ids: list[UUID] = []
+        new = 0
+        with contextlib.closing(read_lines(self._storage, place)) as lines:
+            decoder = Decoder(lines)
+            async for batch in _batches(decoder):
+                new += await insert_entries(session, batch)
+                ids.extend(entry.program_id for entry in batch)
+                if activate:
+                    await pointer.move(session, _targets(batch))
+        if decoder.sha256 != checksum:
+            raise Refused("the bundle changed while it was read; import it again")
+        return Imported(imported=new, unchanged=len(ids) - new, program_ids=tuple(ids))
+
+
+async def _copy(session: AsyncSession, payload: ExportPrograms, writer: Writer) -> int:
+    """Write header, entries and trailer; return the number of the entries."""
+    encoder = Encoder()
+    count: int | None = None
+    query = selection.selected(payload).execution_options(yield_per=ROWS_AT_ONCE)
+    rows = await session.stream(query)
+    async for page in rows.partitions():
+        if count is None:
+            count = page[0][2]
+            await selection.check_all_there(session, payload, count)
+            await in_thread(writer.write, [encoder.header(count)])
+        entries = [Entry.of(version, active=active) for version, active, _ in page]
+        await in_thread(writer.write, map(encoder.entry, entries))
+    if count is None:
+        await selection.check_all_there(session, payload, 0)
+        await in_thread(writer.write, [encoder.header(0)])
+    await in_thread(writer.write, [encoder.trailer()])
+    return count or 0
+
+
+async def _batches(decoder: Decoder) -> AsyncIterator[list[Entry]]:
+    entries = iter(decoder)
+    while batch := await in_thread(_take, decoder, entries):
+        yield batch
+
+
+def _take(decoder: Decoder, entries: Iterator[Entry]) -> list[Entry]:
+    batch = []
+    enough = decoder.read_bytes + BYTES_AT_ONCE
+    for entry in islice(entries, ENTRIES_AT_ONCE):
+        batch.append(entry)
+        if decoder.read_bytes >= enough:
+            break
+    return batch
+
+
+def _targets(batch: list[Entry]) -> list[pointer.Target]:
+    return [(each.user_id, each.program, each.program_id) for each in batch if each.active]

@@ -1,0 +1,230 @@
+"""The library of saved versions. A version never changes; which one is in use is a pointer."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas import programs
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.once import once
+from bespoke_workers.database.tables import ProgramVersion
+from bespoke_workers.errors import Refused
+from bespoke_workers.observe import events
+from bespoke_workers.programs import pointer, registry, versions
+from bespoke_workers.programs import state as states  # save_version has a parameter `state`
+from bespoke_workers.programs.registry import Program
+from bespoke_workers.settings import Settings
+
+if TYPE_CHECKING:
+    import dspy
+
+
+class Library:
+    """Saves and loads versions of the registered programs."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._modules = settings.programs
+
+    def registered(self, name: str) -> Program:
+        """Return a program that the application's modules register; Refused if none does."""
+        registry.load_modules(self._modules)
+        return registry.get(name)
+
+    def module_for(self, program: str, version: ProgramVersion | None) -> "dspy.Module":
+        """Make a module of ``program`` with the state of ``version``, or with none.
+
+        Raises Refused if the program is unknown, or has another shape than the version.
+        """
+        module = states.fresh(self.registered(program))
+        if version is not None:
+            states.apply(module, version.state, version.fingerprint)
+        return module
+
+    async def save(self, payload: programs.Save) -> programs.Saved:
+        """Save a version under the payload's id, and put it into use if that is asked for.
+
+        Raises Refused if the program is unknown or the state is not one of it.
+        """
+        saved: list[ProgramVersion] = []
+
+        async def effect(session: AsyncSession) -> programs.Saved:
+            version = await self.save_version(
+                session,
+                version_id=payload.id,
+                user_id=payload.user_id,
+                program=payload.program,
+                state=payload.state,
+                optimizer=payload.optimizer,
+                score=payload.score,
+                optimization_result=payload.optimization_result,
+                parent_id=payload.parent_id,
+                tags=payload.tags,
+                description=payload.description,
+                metadata=payload.metadata,
+            )
+            if payload.activate:
+                await self.activate(session, payload.user_id, payload.program, version.id)
+            saved.append(version)
+            return programs.Saved(
+                program_id=version.id, saved_at=version.saved_at, active=payload.activate
+            )
+
+        events.emit("dspy.storage.save_start", user_id=payload.user_id, program_id=str(payload.id))
+        try:
+            result = await once(self._database, payload, effect)
+        except Exception as error:
+            events.emit(
+                "dspy.storage.save_error",
+                user_id=payload.user_id,
+                program_id=str(payload.id),
+                error=type(error).__name__,
+            )
+            raise
+        for version in saved:
+            self.announce(version)
+        return result
+
+    async def load(self, payload: programs.Load) -> programs.Loaded:
+        """Load a version by its id; with a user, only if it is that user's or shared."""
+        query = select(ProgramVersion).where(col(ProgramVersion.id) == payload.program_id)
+        if payload.user_id is not None:
+            owner = col(ProgramVersion.user_id)
+            query = query.where(or_(owner == payload.user_id, owner.is_(None)))
+        async with self._loading(payload.user_id) as (session, found):
+            found.extend(await session.exec(query))
+        return _loaded(found)
+
+    async def load_active(self, payload: programs.LoadActive) -> programs.Loaded:
+        """Load the version that a user has in use, else the shared base's."""
+        async with self._loading(payload.user_id) as (session, found):
+            version = await self.active(session, payload.user_id, payload.program)
+            found.extend([version] if version else [])
+        return _loaded(found)
+
+    async def best(self, payload: programs.Best) -> programs.Loaded:
+        """Load the version of the highest score, the newest on a tie; Refused without a name."""
+        if payload.program is None and payload.signature is None:
+            raise Refused("best of what? give a program or a signature")
+        score, saved_at = col(ProgramVersion.score), col(ProgramVersion.saved_at)
+        # `= NULL` is written IS NULL; IS NOT DISTINCT FROM, which takes both, uses no index.
+        owned = col(ProgramVersion.user_id) == payload.user_id
+        query = select(ProgramVersion).where(score.is_not(None), owned)
+        if payload.program is not None:
+            query = query.where(col(ProgramVersion.program) == payload.program)
+        if payload.signature is not None:
+            query = query.where(col(ProgramVersion.signature) == payload.signature)
+        query = query.order_by(score.desc(), saved_at.desc(), col(ProgramVersion.id).desc())
+        async with self._loading(payload.user_id) as (session, found):
+            found.extend(await session.exec(query.limit(1)))
+        return _loaded(found)
+
+    async def save_version(
+        self,
+        session: AsyncSession,
+        *,
+        version_id: UUID,
+        user_id: str | None,
+        program: str,
+        state: Mapping[str, Any],
+        optimizer: str | None,
+        score: float | None,
+        optimization_result: Mapping[str, Any],
+        parent_id: UUID | None,
+        tags: Sequence[str] = (),
+        description: str = "",
+        metadata: Mapping[str, Any] | None = None,
+    ) -> ProgramVersion:
+        """Insert a version in the session's transaction and return its row.
+
+        Call ``announce`` after the commit. Raises Refused if the program is unknown, the state
+        is not one of it, or the id is taken.
+        """
+        module = states.fresh(self.registered(program))
+        kept = states.clean_state(state)
+        states.check_fits(module, kept)
+        statement = insert(ProgramVersion).values(
+            id=version_id,
+            user_id=user_id,
+            program=program,
+            signature=states.signature_text(module),
+            optimizer=optimizer,
+            score=score,
+            state=kept,
+            optimization_result=dict(optimization_result),
+            tags=list(tags),
+            description=description,
+            meta=versions.with_versions(metadata or {}),
+            fingerprint=states.fingerprint(module),
+            parent_id=parent_id,
+            size_bytes=versions.size_bytes(kept),
+            saved_at=datetime.now(UTC),
+        )
+        inserted = await session.exec(statement.on_conflict_do_nothing().returning(ProgramVersion))
+        version: ProgramVersion | None = inserted.scalar_one_or_none()
+        if version is None:
+            raise Refused(f"version {version_id} exists; versions never change: give a new id")
+        return version
+
+    async def activate(
+        self, session: AsyncSession, user_id: str | None, program: str, version_id: UUID
+    ) -> None:
+        """Put a version into use in the session's transaction.
+
+        Raises Refused unless it is a version of this program, the user's own or shared.
+        """
+        await pointer.check_usable(session, user_id, program, version_id)
+        await pointer.move(session, [(user_id, program, version_id)])
+
+    async def active(
+        self, session: AsyncSession, user_id: str | None, program: str
+    ) -> ProgramVersion | None:
+        """Return the user's version in use, else the shared base's, else None."""
+        return await pointer.in_use(session, user_id, program)
+
+    def announce(self, version: ProgramVersion) -> None:
+        """Tell that a version was saved; to be called after the commit."""
+        events.emit(
+            "dspy.storage.save_complete",
+            user_id=version.user_id,
+            program_id=str(version.id),
+            program=version.program,
+            optimizer=version.optimizer,
+            score=version.score,
+            size_bytes=version.size_bytes,
+        )
+
+    @asynccontextmanager
+    async def _loading(
+        self, user_id: str | None
+    ) -> AsyncIterator[tuple[AsyncSession, list[ProgramVersion]]]:
+        """Open a session and a list to put what is found into; tell of it, or of the failure."""
+        found: list[ProgramVersion] = []
+        events.emit("dspy.storage.load_start", user_id=user_id)
+        try:
+            async with self._database.transaction() as session:
+                yield session, found
+        except Exception as error:
+            events.emit("dspy.storage.load_error", user_id=user_id, error=type(error).__name__)
+            raise
+        if not found:
+            events.emit("dspy.storage.load_complete", user_id=user_id, found=False)
+        for version in found:
+            events.emit(
+                "dspy.storage.load_complete",
+                user_id=user_id,
+                found=True,
+                program_id=str(version.id),
+                age_s=versions.age_s(version),
+                size_bytes=version.size_bytes,
+            )
+
+
+def _loaded(found: Sequence[ProgramVersion]) -> programs.Loaded:
+    return programs.Loaded(version=versions.answer(found[0]) if found else None)
