@@ -64,12 +64,13 @@ def answer(payload: Payload[ResultT], job: Job) -> ResultT:
 
     Raises Refused if the id belongs to a job of another task or user: an id is never reused.
     """
-    if job.task != payload.task or job.user_id != payload.subject():
-        raise Refused(f"the id {job.id} belongs to another job; give each payload an id of its own")
+    # Whoever parks or cancels a job knows its id, and not always its task and user.
     if job.state == "cancelled":
         raise Cancelled(job.reason or "cancelled")
     if job.state == "parked":
         raise Parked(job.reason or "parked")
+    if job.task != payload.task or job.user_id != payload.subject():
+        raise Refused(f"the id {job.id} belongs to another job; give each payload an id of its own")
     if job.state == "failed":
         raise Refused(job.reason or "failed")
     return payload.result_type.model_validate(job.result)  # type: ignore[return-value]  # result_type is the payload's ResultT

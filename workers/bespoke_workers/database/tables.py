@@ -28,6 +28,7 @@ from sqlmodel import Field, SQLModel
 _NOW = text("now()")
 _NO_TAGS = text("'{}'::text[]")
 _NO_JSON = text("'{}'::jsonb")
+_UNANSWERED = text("finished_at IS NOT NULL AND NOT answered")
 
 
 def _moment(*, default: bool = False) -> Any:
@@ -63,7 +64,7 @@ class Job(SQLModel, table=True):
     id: UUID = Field(primary_key=True)
     task: str = Field(sa_type=Text)
     user_id: str | None = Field(default=None, sa_type=Text)
-    state: str = Field(sa_type=Text)  # done, failed, parked, cancelled
+    state: str = Field(sa_type=Text)  # done, failed, parked, cancelled; accepted: ends later
     result: dict[str, Any] | None = Field(default=None, sa_column=_maybe_json())
     reason: str | None = Field(default=None, sa_type=Text)
     finished_at: datetime = Field(sa_column=_moment(default=True))
@@ -213,7 +214,7 @@ class Learner(SQLModel, table=True):
     """One user's examples for one program, in counters: what the planner pages through."""
 
     __tablename__ = "learner"
-    __table_args__ = (Index("learner_by_count", "program", "example_count", "user_id"),)
+    __table_args__ = (Index("learner_by_program", "program", "user_id"),)
 
     user_id: str = Field(primary_key=True, sa_type=Text)
     program: str = Field(primary_key=True, sa_type=Text)
@@ -246,9 +247,11 @@ class OptimizationJob(SQLModel, table=True):
 
     __tablename__ = "optimization_job"
     __table_args__ = (
+        UniqueConstraint("batch_id", "user_id", name="optimization_job_once_in_batch"),
         Index("optimization_job_open", "state", "lease_until"),
         Index("optimization_job_by_batch", "batch_id", "state", "id"),
         Index("optimization_job_by_user", "user_id", "program"),
+        Index("optimization_job_unanswered", "finished_at", postgresql_where=_UNANSWERED),
     )
 
     id: UUID = Field(primary_key=True)
@@ -256,16 +259,20 @@ class OptimizationJob(SQLModel, table=True):
     program: str = Field(sa_type=Text)
     tier: str | None = Field(default=None, sa_type=Text)  # asked for; None: by the amount of data
     batch_id: UUID | None = Field(default=None, foreign_key="batch.id")
-    state: str = Field(sa_type=Text)  # planned, queued, running, succeeded, failed, cancelled
+    # planned, queued, running, then succeeded, failed, parked or cancelled
+    state: str = Field(sa_type=Text)
     cancel_requested: bool = Field(
         default=False, sa_column_kwargs={"server_default": text("false")}
     )
     lease_owner: str | None = Field(default=None, sa_type=Text)
     lease_until: datetime | None = Field(default=None, sa_column=_maybe_moment())
-    attempts: int = Field(sa_column=Column(Integer, nullable=False, server_default="0"))
+    attempts: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    sends: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    sent_at: datetime = Field(sa_column=_moment(default=True))  # "run this row", the last time
     result: dict[str, Any] | None = Field(default=None, sa_column=_maybe_json())
     error: str | None = Field(default=None, sa_type=Text)
-    queued_at: datetime = Field(sa_column=_moment(default=True))
+    answered: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    created_at: datetime = Field(sa_column=_moment(default=True))
     started_at: datetime | None = Field(default=None, sa_column=_maybe_moment())
     finished_at: datetime | None = Field(default=None, sa_column=_maybe_moment())
 
@@ -274,6 +281,10 @@ class Batch(SQLModel, table=True):
     """One optimization of a whole tier; ``key`` makes a night's batch one batch."""
 
     __tablename__ = "batch"
+    __table_args__ = (
+        Index("batch_open", "state"),
+        Index("batch_unanswered", "finished_at", postgresql_where=_UNANSWERED),
+    )
 
     id: UUID = Field(primary_key=True)
     key: str = Field(sa_type=Text, unique=True)
@@ -283,5 +294,6 @@ class Batch(SQLModel, table=True):
     max_concurrent: int = Field(sa_column=Column(Integer, nullable=False))
     min_new_examples: int = Field(sa_column=Column(Integer, nullable=False))
     planned_through: str = Field(default="", sa_type=Text)  # the last user that was planned
+    answered: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = Field(sa_column=_moment(default=True))
     finished_at: datetime | None = Field(default=None, sa_column=_maybe_moment())

@@ -8,9 +8,11 @@ from bespoke_workers.runtime import Runtime
 
 
 @serves(optimization.OptimizeUser)
-async def optimize_user(payload: optimization.OptimizeUser, this: Runtime) -> None:
+async def optimize_user(
+    payload: optimization.OptimizeUser, this: Runtime
+) -> optimization.Optimized | None:
     """Accept an optimization: its row is written, and the answer comes from its run."""
-    await this.optimization.accept(payload)
+    return await this.optimization.accept(payload)
 
 
 @serves(optimization.OptimizeTier)
@@ -21,7 +23,7 @@ async def optimize_tier(
     return await this.batches.plan(payload)
 
 
-@internal(RUN_OPTIMIZATION, acks_late=False, seconds=None)
+@internal(RUN_OPTIMIZATION, acks_late=False, seconds=None, answers=True)
 async def run(this: Runtime, job_id: str) -> Outcome | None:
     """Run one row; None where another worker has it or it has ended."""
     optimized = await this.optimization.run(UUID(job_id))

@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("max_concurrent", sa.Integer(), nullable=False),
         sa.Column("min_new_examples", sa.Integer(), nullable=False),
         sa.Column("planned_through", sa.Text(), nullable=False),
+        sa.Column("answered", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
@@ -31,6 +32,14 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key"),
+    )
+    op.create_index("batch_open", "batch", ["state"], unique=False)
+    op.create_index(
+        "batch_unanswered",
+        "batch",
+        ["finished_at"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NOT NULL AND NOT answered"),
     )
     op.create_table(
         "compaction_run",
@@ -111,9 +120,7 @@ def upgrade() -> None:
         sa.Column("tier", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("user_id", "program"),
     )
-    op.create_index(
-        "learner_by_count", "learner", ["program", "example_count", "user_id"], unique=False
-    )
+    op.create_index("learner_by_program", "learner", ["program", "user_id"], unique=False)
     op.create_table(
         "memory_archive",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -285,12 +292,20 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("sends", sa.Integer(), server_default="0", nullable=False),
+        sa.Column(
+            "sent_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
         sa.Column(
             "result", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True
         ),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("answered", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column(
-            "queued_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
         ),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -299,12 +314,20 @@ def upgrade() -> None:
             ["batch.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("batch_id", "user_id", name="optimization_job_once_in_batch"),
     )
     op.create_index(
         "optimization_job_by_batch", "optimization_job", ["batch_id", "state", "id"], unique=False
     )
     op.create_index(
         "optimization_job_by_user", "optimization_job", ["user_id", "program"], unique=False
+    )
+    op.create_index(
+        "optimization_job_unanswered",
+        "optimization_job",
+        ["finished_at"],
+        unique=False,
+        postgresql_where=sa.text("finished_at IS NOT NULL AND NOT answered"),
     )
     op.create_index(
         "optimization_job_open", "optimization_job", ["state", "lease_until"], unique=False

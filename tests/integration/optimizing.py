@@ -1,0 +1,148 @@
+"""Optimization as worker processes have it, for tests: services, and an outbox that records."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlmodel import select
+
+from bespoke_schemas import Payload, Result
+from bespoke_schemas.examples import AddMany
+from bespoke_schemas.jobs import Progress
+from bespoke_schemas.optimization import Optimized, OptimizeUser
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import OptimizationJob, ProgramVersion
+from bespoke_workers.learning.examples import Examples
+from bespoke_workers.optimization.batches import Batches
+from bespoke_workers.optimization.cancellation import Cancellation
+from bespoke_workers.optimization.optimization import Optimization
+from bespoke_workers.programs.library import Library
+from bespoke_workers.settings import Settings
+from examples.support_desk import desk
+
+PROGRAM = "support"
+SAMPLE = Path(desk.__file__).with_name("sample.csv")
+MODULE = "examples.support_desk.program"
+
+
+@dataclass
+class RecordingOutbox:
+    """Keeps what a real outbox would send."""
+
+    enqueued: list[Payload[Any]] = field(default_factory=list)
+    runs: list[UUID] = field(default_factory=list)
+    told: list[tuple[UUID, Progress]] = field(default_factory=list)
+    succeeded: dict[UUID, Result] = field(default_factory=dict)
+    failed: dict[UUID, Exception] = field(default_factory=dict)
+
+    def enqueue(self, payload: Payload[Any]) -> None:
+        self.enqueued.append(payload)
+
+    def run_optimization(self, job_id: UUID) -> None:
+        self.runs.append(job_id)
+
+    def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
+        self.told.append((job_id, progress))
+
+    def succeed(self, job_id: UUID, task: str, result: Result) -> None:
+        self.succeeded[job_id] = result
+
+    def fail(self, job_id: UUID, error: Exception) -> None:
+        self.failed[job_id] = error
+
+
+@dataclass
+class Worker:
+    """The services of one worker process."""
+
+    database: Database
+    settings: Settings
+    outbox: RecordingOutbox
+    library: Library
+    examples: Examples
+    optimization: Optimization
+    batches: Batches
+    cancellation: Cancellation
+
+    async def teach(self, user_id: str, count: int, program: str = PROGRAM) -> None:
+        """Give a user ``count`` examples out of the support desk's sample."""
+        await self.examples.add_many(
+            AddMany(user_id=user_id, program=program, examples=lessons(count))
+        )
+
+    async def optimize(self, user_id: str, **options: Any) -> Optimized:
+        """Accept and run one optimization; it must come to a result."""
+        payload = OptimizeUser(user_id=user_id, **{"program": PROGRAM, **options})
+        assert await self.optimization.accept(payload) is None
+        optimized = await self.optimization.run(payload.id)
+        assert optimized is not None
+        return optimized
+
+    async def row(self, job_id: UUID) -> OptimizationJob:
+        async with self.database.transaction() as session:
+            return await session.get_one(OptimizationJob, job_id)
+
+    async def states(self) -> list[str]:
+        """Return the states of all optimizations in the order of their ids."""
+        async with self.database.transaction() as session:
+            rows = await session.exec(select(OptimizationJob).order_by(text("id")))
+            return [row.state for row in rows]
+
+    async def in_use(self, user_id: str, program: str = PROGRAM) -> ProgramVersion | None:
+        async with self.database.transaction() as session:
+            return await self.library.active(session, user_id, program)
+
+    async def execute(self, statement: str, **values: Any) -> Any:
+        """Run SQL as a person at the database would."""
+        async with self.database.autocommit() as connection:
+            result = await connection.execute(text(statement), values)
+            return result.scalars().all() if result.returns_rows else None
+
+
+@asynccontextmanager
+async def working(
+    url: str, home: Path, *, lm: str | None = None, **options: Any
+) -> AsyncIterator[Worker]:
+    """Open the services of one worker; ``lm`` is the stand-in's URL."""
+    settings = Settings(
+        database_url=SecretStr(url),
+        home=home,
+        programs=options.pop("programs", (MODULE,)),
+        lm="openai/standin" if lm else None,
+        lm_api_base=lm,
+        lm_api_key=SecretStr("a key of no value"),
+        **options,
+    )
+    database = Database(url, pool_size=10)
+    outbox = RecordingOutbox()
+    library = Library(database, settings)
+    examples = Examples(database, settings)
+    try:
+        yield Worker(
+            database=database,
+            settings=settings,
+            outbox=outbox,
+            library=library,
+            examples=examples,
+            optimization=Optimization(database, settings, outbox, library, examples),
+            batches=Batches(database, settings, outbox),
+            cancellation=Cancellation(database, outbox),
+        )
+    finally:
+        await database.close()
+
+
+def lessons(count: int, person: int = 0) -> tuple[dict[str, Any], ...]:
+    """Return ``count`` different labelled messages, as one of the desk's people labels them."""
+    people = desk.desks(desk.load(SAMPLE), [*range(1, person + 1), count])
+    return tuple(example.fields() for example in people[-1].examples)
+
+
+def texts(fields: Sequence[dict[str, Any]]) -> set[str]:
+    """Return the messages of examples."""
+    return {str(one["text"]) for one in fields}

@@ -1,0 +1,233 @@
+"""The optimization of whole tiers, a bounded number of users at a time.
+
+A batch is a row, and each of its users a row of ``optimization_job``. The planner writes the
+users' rows page by page; ``top_up`` queues as many as may be in flight and is called whenever
+one ends, and by the reaper. Whoever finds nothing left ends the batch. No message ever
+stands for more than one user, and nothing is kept in a worker's memory.
+"""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlalchemy import func, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas.jobs import Progress
+from bespoke_schemas.optimization import BatchSummary, OptimizeTier, Tier
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import Batch, Job, OptimizationJob
+from bespoke_workers.errors import Transient
+from bespoke_workers.observe import events
+from bespoke_workers.optimization import lm, planning, records
+from bespoke_workers.optimization.answers import Answers
+from bespoke_workers.optimization.dispatch import Dispatch
+from bespoke_workers.optimization.summary import counts, summarize
+from bespoke_workers.outbox import Outbox
+from bespoke_workers.programs import registry
+from bespoke_workers.settings import Settings
+
+OPEN: Final = ("planning", "running")
+
+_log = structlog.get_logger("bespoke.optimization")
+
+
+class Batches:
+    """Plans batches, keeps them going, and ends them."""
+
+    def __init__(self, database: Database, settings: Settings, outbox: Outbox) -> None:
+        self._database = database
+        self._settings = settings
+        self._outbox = outbox
+        self._dispatch = Dispatch(database, outbox, max_attempts=settings.max_deliveries)
+        self._answers = Answers(database, outbox)
+
+    async def plan(self, payload: OptimizeTier) -> BatchSummary | None:
+        """Plan a batch; None, since the answer comes when it ends; at once if it has no user.
+
+        A second batch for the same program, tier and night is none: it answers at once with
+        how far the first one is. A redelivery goes on where a dead planner stopped.
+        """
+        async with self._database.transaction() as session:
+            other = await self._begin(session, payload)
+        if other is not None:
+            return other
+        while await self._plan_page(payload):
+            await self.top_up(payload.id)
+        await self.top_up(payload.id)
+        return await self._ended(payload)
+
+    async def top_up_open(self) -> None:
+        """Top up every batch that has not ended."""
+        async with self._database.transaction() as session:
+            statement = select(Batch.id).where(col(Batch.state).in_(OPEN))
+            batches = (await session.exec(statement)).all()
+        for batch_id in batches:
+            await self.top_up(batch_id)
+
+    async def top_up(self, batch_id: UUID) -> None:
+        """Queue as many of a batch's users as may be in flight; end it if none is left."""
+        async with self._database.transaction() as session:
+            batch = await _locked(session, batch_id)
+            if batch is None or batch.state not in OPEN:
+                return
+            queued = await _queue(session, batch)
+            ended = batch.state == "running" and not await _unfinished(session, batch_id)
+            summary = await self._end(session, batch) if ended else None
+            progress = await _progress(session, batch)
+        self._dispatch.send(queued)
+        if summary is not None:
+            facts = summary.model_dump(mode="json", exclude={"errors"})
+            events.emit("dspy.optimization.batch_complete", **facts)
+            await self._answers.quietly(self._answers.give_batch, batch_id)
+            return
+        try:
+            self._outbox.progress(batch_id, OptimizeTier.task, progress)
+        except Exception as error:  # noqa: BLE001  # progress is no reason to fail
+            _log.warning("progress not told", error=type(error).__name__)
+
+    def enqueue_nightly(self, tier: Tier) -> None:
+        """Enqueue tonight's batch of a tier for each registered program.
+
+        Raises Transient if the broker is away.
+        """
+        registry.load_modules(self._settings.programs)
+        tonight = datetime.now(ZoneInfo(self._settings.timezone)).date()
+        for program in registry.names():
+            payload = OptimizeTier(
+                program=program,
+                tier=tier,
+                night=tonight,
+                max_concurrent=self._settings.nightly_max_concurrent,
+            )
+            try:
+                self._outbox.enqueue(payload)
+            except Exception as error:
+                raise Transient(f"the broker failed: {type(error).__name__}") from error
+
+    async def _begin(self, session: AsyncSession, payload: OptimizeTier) -> BatchSummary | None:
+        """Write the batch's row; return the answer if this payload's answer is known already."""
+        if not await records.accept(session, payload):
+            job = await session.get_one(Job, payload.id)
+            if job.state == records.ACCEPTED:
+                return None
+            if job.state != "done":
+                raise records.failure(job.state, job.reason)
+            return BatchSummary.model_validate(job.result)
+        registry.load_modules(self._settings.programs)
+        registry.get(payload.program)
+        lm.require(self._settings)
+        key = _key(payload)
+        inserted = await session.exec(
+            insert(Batch)
+            .values(
+                id=payload.id,
+                key=key,
+                program=payload.program,
+                tier=payload.tier,
+                state="planning",
+                max_concurrent=payload.max_concurrent,
+                min_new_examples=payload.min_new_examples,
+                planned_through="",
+            )
+            .on_conflict_do_nothing(index_elements=["key"])
+        )
+        if inserted.rowcount == 1:
+            return None
+        first = (await session.exec(select(Batch).where(Batch.key == key))).one()
+        summary = await summarize(session, first)
+        await records.complete(session, payload.id, OptimizeTier.task, "succeeded", result=summary)
+        return summary
+
+    async def _plan_page(self, payload: OptimizeTier) -> bool:
+        """Plan the next page; False once the batch is planned."""
+        async with self._database.transaction() as session:
+            batch = await _locked(session, payload.id)
+            if batch is None or batch.state != "planning":
+                return False
+            if await planning.plan_page(session, batch):
+                return True
+            batch.state = "running"
+            session.add(batch)
+            return False
+
+    async def _end(self, session: AsyncSession, batch: Batch) -> BatchSummary:
+        summary = await summarize(session, batch)
+        await session.exec(
+            update(Batch)
+            .where(col(Batch.id) == batch.id)
+            .values(state="done", finished_at=func.now())
+        )
+        await records.complete(session, batch.id, OptimizeTier.task, "succeeded", result=summary)
+        return summary
+
+    async def _ended(self, payload: OptimizeTier) -> BatchSummary | None:
+        async with self._database.transaction() as session:
+            job = await session.get_one(Job, payload.id)
+            done = job.state == "done"
+            return BatchSummary.model_validate(job.result) if done else None
+
+
+def _key(payload: OptimizeTier) -> str:
+    if payload.night is None:
+        return str(payload.id)
+    return f"{payload.program}/{payload.tier}/{payload.night.isoformat()}"
+
+
+async def _locked(session: AsyncSession, batch_id: UUID) -> Batch | None:
+    """Lock the batch's row: planning, topping up and ending it happen one after another."""
+    statement = select(Batch).where(Batch.id == batch_id).with_for_update()
+    return (await session.exec(statement)).one_or_none()
+
+
+async def _queue(session: AsyncSession, batch: Batch) -> list[UUID]:
+    row = OptimizationJob
+    flying = await session.exec(
+        select(func.count()).where(
+            col(row.batch_id) == batch.id, col(row.state).in_(("queued", "running"))
+        )
+    )
+    room = batch.max_concurrent - flying.one()
+    if room <= 0:
+        return []
+    planned = (
+        select(row.id)
+        .where(col(row.batch_id) == batch.id, col(row.state) == "planned")
+        .order_by(col(row.id))
+        .limit(room)
+    )
+    queued = await session.exec(
+        update(row)
+        .where(col(row.id).in_(planned))
+        .values(state="queued", sent_at=func.now())
+        .returning(col(row.id))
+    )
+    return list(queued.scalars().all())
+
+
+async def _unfinished(session: AsyncSession, batch_id: UUID) -> bool:
+    row = OptimizationJob
+    statement = (
+        select(row.id)
+        .where(
+            col(row.batch_id) == batch_id,
+            col(row.state).in_(("planned", "queued", "running")),
+        )
+        .limit(1)
+    )
+    return (await session.exec(statement)).first() is not None
+
+
+async def _progress(session: AsyncSession, batch: Batch) -> Progress:
+    by_state = await counts(session, batch.id)
+    open_ = sum(by_state.get(state, 0) for state in ("planned", "queued", "running"))
+    total = sum(by_state.values())
+    return Progress(
+        step=batch.state,
+        done=total - open_,
+        total=None if batch.state == "planning" else total,
+    )

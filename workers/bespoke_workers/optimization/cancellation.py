@@ -1,0 +1,111 @@
+"""How jobs are stopped: before they begin, or while they run."""
+
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from sqlalchemy import func, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas.jobs import Cancel, Cancelled
+from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
+from bespoke_workers import errors
+from bespoke_workers.database import once
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import Batch, Job, OptimizationJob
+from bespoke_workers.optimization import records
+from bespoke_workers.outbox import Outbox
+
+BEFORE = "cancelled before it began"
+UNKNOWN_TASK = ""
+"""Whoever cancels a job knows its id alone; the job's own message brings the rest."""
+
+_log = structlog.get_logger("bespoke.jobs")
+
+
+class Cancellation:
+    """Cancels jobs of every kind by their ids."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        self._database = database
+        self._outbox = outbox
+
+    async def cancel(self, payload: Cancel) -> Cancelled:
+        """Stop a job: one that waits never begins, an optimization that runs is stopped.
+
+        A batch is stopped with all of its users. ``cancelled`` is False where the job has
+        ended already, and ``reason`` says how.
+        """
+        ended: list[UUID] = []
+
+        async def effect(session: AsyncSession) -> Cancelled:
+            ended.clear()
+            return await _cancel(session, payload.job_id, ended)
+
+        result = await once.once(self._database, payload, effect)
+        for job_id in ended:
+            try:
+                self._outbox.fail(job_id, errors.Cancelled(BEFORE))
+            except Exception as error:  # noqa: BLE001  # the reaper or the job itself tells it
+                _log.warning("cancellation not told", error=type(error).__name__)
+        return result
+
+
+async def _cancel(session: AsyncSession, job_id: UUID, ended: list[UUID]) -> Cancelled:
+    statement = select(OptimizationJob).where(OptimizationJob.id == job_id).with_for_update()
+    row = (await session.exec(statement)).one_or_none()
+    if row is not None:
+        return await _cancel_optimization(session, row, ended)
+    batch = (
+        await session.exec(select(Batch).where(Batch.id == job_id).with_for_update())
+    ).one_or_none()
+    if batch is not None:
+        return await _cancel_batch(session, batch, ended)
+    if await once.end(session, job_id, UNKNOWN_TASK, "cancelled", BEFORE):
+        ended.append(job_id)
+        return Cancelled(cancelled=True, reason="it had not begun, and will not")
+    job = await session.get_one(Job, job_id)
+    return Cancelled(cancelled=False, reason=f"it has ended: {job.state}")
+
+
+async def _cancel_optimization(
+    session: AsyncSession, row: OptimizationJob, ended: list[UUID]
+) -> Cancelled:
+    if row.state == "running":
+        row.cancel_requested = True
+        session.add(row)
+        return Cancelled(cancelled=True, reason="it runs, and stops within seconds")
+    if row.state not in {"planned", "queued"}:
+        return Cancelled(cancelled=False, reason=f"it has ended: {row.state}")
+    row.state, row.error, row.finished_at = "cancelled", BEFORE, await _now(session)
+    session.add(row)
+    await records.complete(
+        session, row.id, OptimizeUser.task, "cancelled", user_id=row.user_id, reason=BEFORE
+    )
+    ended.append(row.id)
+    return Cancelled(cancelled=True, reason="it had not begun, and will not")
+
+
+async def _cancel_batch(session: AsyncSession, batch: Batch, ended: list[UUID]) -> Cancelled:
+    if batch.state not in {"planning", "running"}:
+        return Cancelled(cancelled=False, reason=f"it has ended: {batch.state}")
+    mine = col(OptimizationJob.batch_id) == batch.id
+    state = col(OptimizationJob.state)
+    await session.exec(
+        update(OptimizationJob)
+        .where(mine, state.in_(("planned", "queued")))
+        .values(state="cancelled", error=BEFORE, finished_at=func.now(), answered=True)
+    )
+    await session.exec(
+        update(OptimizationJob).where(mine, state == "running").values(cancel_requested=True)
+    )
+    batch.state, batch.finished_at = "cancelled", await _now(session)
+    session.add(batch)
+    await records.complete(session, batch.id, OptimizeTier.task, "cancelled", reason="cancelled")
+    ended.append(batch.id)
+    return Cancelled(cancelled=True, reason="no further user is begun; those that run stop")
+
+
+async def _now(session: AsyncSession) -> datetime:
+    return (await session.exec(select(func.now()))).one()

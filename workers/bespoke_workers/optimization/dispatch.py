@@ -1,0 +1,119 @@
+"""Sending "run this row", and sending it again where the message or its worker was lost."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+from sqlalchemy import ColumnElement, and_, case, func, or_, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas.optimization import OptimizeUser
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import OptimizationJob
+from bespoke_workers.errors import Parked
+from bespoke_workers.optimization import records
+from bespoke_workers.outbox import Outbox
+
+FIRST_PATIENCE: Final = timedelta(seconds=5)
+LONGEST_PATIENCE: Final = timedelta(minutes=15)
+DOUBLINGS: Final = 8  # after that many, the longest patience has been reached
+PAGE: Final = 500
+
+_log = structlog.get_logger("bespoke.optimization")
+
+
+class Dispatch:
+    """Sees to it that every queued row has a message on its way to a worker."""
+
+    def __init__(self, database: Database, outbox: Outbox, *, max_attempts: int) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._max_attempts = max_attempts
+
+    def send(self, job_ids: Iterable[UUID]) -> None:
+        """Send messages for rows that are committed as queued; a lost one is sent again later."""
+        for job_id in job_ids:
+            try:
+                self._outbox.run_optimization(job_id)
+            except Exception as error:  # noqa: BLE001  # whichever way the broker fails
+                _log.warning("left to the reaper", about=str(job_id), error=type(error).__name__)
+
+    async def send_again(self) -> None:
+        """Send again what waits for too long, or whose worker has died."""
+        while True:
+            async with self._database.transaction() as session:
+                due = await self._due(session)
+            self.send(due)
+            if len(due) < PAGE:
+                return
+
+    async def end_abandoned(self) -> list[UUID]:
+        """End rows whose worker died and that are not to be run again; return their ids."""
+        row = OptimizationJob
+        reason = str(Parked.after(self._max_attempts))
+        cancelled = col(row.cancel_requested)
+        statement = (
+            update(row)
+            .where(
+                _abandoned(),
+                or_(col(row.attempts) >= self._max_attempts, cancelled),
+            )
+            .values(
+                state=case((cancelled, "cancelled"), else_="parked"),
+                error=case((cancelled, "cancelled while it ran"), else_=reason),
+                lease_owner=None,
+                lease_until=None,
+                finished_at=func.now(),
+            )
+            .returning(col(row.id), col(row.user_id), col(row.state), col(row.error))
+        )
+        async with self._database.transaction() as session:
+            ended = (await session.exec(statement)).all()
+            for job_id, user_id, state, error in ended:
+                await records.complete(
+                    session, job_id, OptimizeUser.task, state, user_id=user_id, reason=error
+                )
+        return [job_id for job_id, *_ in ended]
+
+    async def _due(self, session: AsyncSession) -> Sequence[UUID]:
+        """Mark a page of rows as sent again, and return their ids.
+
+        Patience doubles with each sending: rows may wait for hours behind others, and each
+        further message about them would only lengthen the queue.
+        """
+        row = OptimizationJob
+        doublings = func.least(col(row.sends), DOUBLINGS)
+        patience = func.least(FIRST_PATIENCE * func.power(2, doublings), LONGEST_PATIENCE)
+        due = (
+            select(row.id)
+            .where(
+                or_(
+                    and_(col(row.state) == "queued", col(row.sent_at) < func.now() - patience),
+                    and_(_abandoned(), col(row.attempts) < self._max_attempts),
+                ),
+                col(row.cancel_requested).is_(False),
+            )
+            .limit(PAGE)
+            .with_for_update(skip_locked=True)
+        )
+        sent = await session.exec(
+            update(row)
+            .where(col(row.id).in_(due))
+            .values(
+                state="queued",
+                lease_owner=None,
+                lease_until=None,
+                sent_at=func.now(),
+                sends=col(row.sends) + 1,
+            )
+            .returning(col(row.id))
+        )
+        return sent.scalars().all()
+
+
+def _abandoned() -> ColumnElement[bool]:
+    row = OptimizationJob
+    return and_(col(row.state) == "running", col(row.lease_until) < func.now())

@@ -1,0 +1,142 @@
+"""Leases: at any moment a row of ``optimization_job`` is at most one worker's.
+
+All times are the database's, so that workers' clocks need not agree.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, and_, func, or_, update
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas.optimization import Optimized
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import OptimizationJob
+from bespoke_workers.optimization.stopping import LostLease
+
+CLAIMED = (
+    col(OptimizationJob.id),
+    col(OptimizationJob.user_id),
+    col(OptimizationJob.program),
+    col(OptimizationJob.tier),
+    col(OptimizationJob.batch_id),
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A row that this run holds, and under whose name."""
+
+    job_id: UUID
+    user_id: str
+    program: str
+    tier: str | None
+    batch_id: UUID | None
+    owner: str
+
+
+class Leases:
+    """Claims rows, renews the claims, and ends the rows that are still held."""
+
+    def __init__(self, database: Database, lease: timedelta, *, max_attempts: int) -> None:
+        self._database = database
+        self.lease = lease
+        self._max_attempts = max_attempts
+
+    async def claim(self, job_id: UUID) -> Claim | None:
+        """Take a row that waits, or whose worker has died; None if there is nothing to take."""
+        row = OptimizationJob
+        abandoned = and_(col(row.state) == "running", col(row.lease_until) < func.now())
+        owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
+        statement = (
+            update(row)
+            .where(
+                col(row.id) == job_id,
+                or_(col(row.state) == "queued", abandoned),
+                col(row.attempts) < self._max_attempts,
+                col(row.cancel_requested).is_(False),
+            )
+            .values(
+                state="running",
+                lease_owner=owner,
+                lease_until=func.now() + self.lease,
+                attempts=col(row.attempts) + 1,
+                started_at=func.coalesce(col(row.started_at), func.now()),
+            )
+            .returning(*CLAIMED)
+        )
+        async with self._database.autocommit() as connection:
+            found = (await connection.execute(statement)).one_or_none()
+        return None if found is None else Claim(*found, owner=owner)
+
+    async def renew(self, claim: Claim) -> bool:
+        """Hold the row for another lease; True if it is to be cancelled.
+
+        Raises LostLease if the row is no longer this run's.
+        """
+        statement = (
+            update(OptimizationJob)
+            .where(_held(claim))
+            .values(lease_until=func.now() + self.lease)
+            .returning(col(OptimizationJob.cancel_requested))
+        )
+        async with self._database.autocommit() as connection:
+            found = (await connection.execute(statement)).scalar_one_or_none()
+        if found is None:
+            raise lost(claim)
+        return bool(found)
+
+    async def asked_to_cancel(self, claim: Claim) -> bool:
+        """Return whether the row is to be cancelled; raises LostLease if it is not this run's."""
+        statement = select(OptimizationJob.cancel_requested).where(_held(claim))
+        async with self._database.autocommit() as connection:
+            found = (await connection.execute(statement)).scalar_one_or_none()
+        if found is None:
+            raise lost(claim)
+        return bool(found)
+
+    async def end(
+        self,
+        session: AsyncSession,
+        claim: Claim,
+        state: str,
+        *,
+        result: Optimized | None = None,
+        error: str | None = None,
+    ) -> None:
+        """End the row in the caller's transaction; raises LostLease if it is not this run's."""
+        statement = (
+            update(OptimizationJob)
+            .where(_held(claim))
+            .values(
+                state=state,
+                result=None if result is None else result.model_dump(mode="json"),
+                error=error,
+                lease_owner=None,
+                lease_until=None,
+                finished_at=func.now(),
+            )
+        )
+        ended = await session.exec(statement)
+        if ended.rowcount != 1:
+            raise lost(claim)
+
+
+def lost(claim: Claim) -> LostLease:
+    """Make the error of a run whose row is no longer its own."""
+    return LostLease(
+        f"the lease on optimization {claim.job_id} ran out; another worker may have it"
+    )
+
+
+def _held(claim: Claim) -> ColumnElement[bool]:
+    row = OptimizationJob
+    return and_(
+        col(row.id) == claim.job_id,
+        col(row.state) == "running",
+        col(row.lease_owner) == claim.owner,
+    )

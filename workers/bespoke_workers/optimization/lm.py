@@ -1,0 +1,45 @@
+"""The language model of a run, built in the process that uses it: its sockets survive no fork."""
+
+import os
+from typing import Any
+
+from bespoke_workers.errors import Misconfigured
+from bespoke_workers.settings import Settings
+
+CALL_SECONDS = 120.0
+"""One LM call may take this long; a stopped run waits for the calls that are under way."""
+
+
+def require(settings: Settings) -> str:
+    """Return the model's name; raises Misconfigured where none is set."""
+    if settings.lm is None:
+        raise Misconfigured(
+            "BESPOKE_LM is not set, and optimizing needs a language model; set it to one that "
+            "DSPy takes, such as openai/gpt-4o-mini, and BESPOKE_LM_API_KEY to its key"
+        )
+    return settings.lm
+
+
+def build(settings: Settings) -> Any:
+    """Return a ``dspy.LM`` for these settings; raises Misconfigured where they are wrong."""
+    model = require(settings)
+    # Without it, the first look-up of a price fetches a file from the internet.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")
+    import dspy
+
+    options: dict[str, Any] = {"temperature": settings.lm_temperature, "timeout": CALL_SECONDS}
+    if settings.lm_api_base is not None:
+        options["api_base"] = settings.lm_api_base
+    if settings.lm_api_key is not None:
+        options["api_key"] = settings.lm_api_key.get_secret_value()
+    try:
+        return dspy.LM(model, **options)
+    except dspy.utils.exceptions.LMConfigurationError:
+        raise Misconfigured(
+            f"BESPOKE_LM_TEMPERATURE: got {settings.lm_temperature:g}, which {model!r} does not "
+            "take; set it to 1"
+        ) from None
+    except ValueError:
+        raise Misconfigured(
+            f"BESPOKE_LM: got {model!r}; set it to provider/model, such as openai/gpt-4o-mini"
+        ) from None

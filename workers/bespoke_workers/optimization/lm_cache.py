@@ -1,0 +1,168 @@
+"""Each job's own cache of LM answers: what lets a killed run go on without paying again.
+
+DSPy has one cache in a process, and its keys ignore whose key and server a call used. Here
+that one cache only finds the job in whose ``dspy.context`` the calling thread runs, and asks
+the job's own cache; a thread outside of any job finds none. So jobs can neither read nor
+write each other's answers, even where an optimizer leaves threads behind.
+
+Answers are kept as lines of JSON: DSPy's own disk cache would load pickles.
+"""
+
+import json
+import os
+import shutil
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import dspy
+from dspy.clients.cache import Cache
+from dspy.clients.legacy_outputs import plain
+
+from bespoke_workers.optimization.stopping import Stop
+from bespoke_workers.optimization.usage import Spent, Usage
+
+SETTING = "bespoke_lm_cache"
+"""The name in ``dspy.context`` under which threads of a job find its cache."""
+
+FILE = "calls.jsonl"
+OWNER_ONLY = 0o700  # prompts' answers are contents
+
+
+class JobCache:
+    """The answers that one job paid for, in a directory of its own.
+
+    A line is written in one piece, so a kill costs at most the line that was being written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._answers: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._stop: Stop | None = None
+        self._usage: Usage | None = None
+        self.spent_before = Spent()
+
+    def __enter__(self) -> Self:
+        self._directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        path = self._directory / FILE
+        self._load(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+            self._file = None
+            self._answers.clear()
+
+    def account(self, stop: Stop, usage: Usage) -> None:
+        """Ask ``stop`` before each call that will be paid, and tell ``usage`` its price."""
+        self._stop, self._usage = stop, usage
+
+    def find(self, key: str) -> Any:
+        """Return the answer under ``key``; None, or Stopped, where it must be paid for."""
+        with self._lock:
+            line = self._answers.get(key)
+        if line is not None:
+            return json.loads(line)["answer"]
+        if self._stop is not None:
+            self._stop.spend()
+        return None
+
+    def keep(self, key: str, answer: Any, tokens: dict[str, Any], cost: float | None) -> None:
+        """Keep a paid answer. One that is no JSON is paid for again after a kill."""
+        if self._usage is not None:
+            self._usage.add_cost(cost)
+        entry = {"key": key, "answer": answer, "tokens": tokens, "cost": cost}
+        try:
+            line = json.dumps(entry)
+        except (TypeError, ValueError):
+            return
+        with self._lock:
+            if self._file is not None:
+                self._answers[key] = line
+                os.write(self._file, f"{line}\n".encode())
+
+    def _load(self, path: Path) -> None:
+        if not path.exists():
+            return
+        content = path.read_bytes()
+        whole, newline, torn = content.rpartition(b"\n")
+        if torn:  # the last line was being written when its writer was killed
+            os.truncate(path, len(whole) + len(newline))
+        for line in whole.decode().splitlines():
+            entry = json.loads(line)
+            self._answers[entry["key"]] = line
+            self.spent_before = self.spent_before.plus(entry["tokens"], entry["cost"])
+
+
+class ContextCache(Cache):  # type: ignore[misc]  # dspy ships no types
+    """The process's cache as DSPy sees it; holds nothing itself."""
+
+    def __init__(self) -> None:
+        super().__init__(enable_disk_cache=False, enable_memory_cache=False, disk_cache_dir=None)
+
+    def get(
+        self, request: dict[str, Any], ignored_args_for_cache_key: list[str] | None = None
+    ) -> Any:
+        """Return the current job's answer to a request, None if it has none."""
+        cache = dspy.settings.get(SETTING)
+        if cache is None:
+            return None
+        return cache.find(self.cache_key(request, ignored_args_for_cache_key))
+
+    def put(
+        self,
+        request: dict[str, Any],
+        value: Any,
+        ignored_args_for_cache_key: list[str] | None = None,
+        enable_memory_cache: bool = True,
+    ) -> None:
+        """Keep an answer in the current job's cache."""
+        cache = dspy.settings.get(SETTING)
+        if cache is None:
+            return
+        key = self.cache_key(request, ignored_args_for_cache_key)
+        answer = plain(value)
+        tokens = answer.get("usage") or {} if isinstance(answer, dict) else {}
+        cache.keep(key, answer, tokens, _cost(value))
+
+
+def install() -> None:
+    """Make DSPy's one cache that of the job in whose context a thread runs."""
+    with dspy._cache_lock:
+        if not isinstance(vars(dspy).get("cache"), ContextCache):
+            dspy.cache = ContextCache()
+
+
+def directory(home: Path, job_id: object) -> Path:
+    """Return where a job's answers lie."""
+    return home / "lm-cache" / str(job_id)
+
+
+def remove(home: Path, job_id: object) -> None:
+    """Remove a job's answers; does nothing if there are none."""
+    shutil.rmtree(directory(home, job_id), ignore_errors=True)
+
+
+def left_over(home: Path) -> list[str]:
+    """Return the ids of the jobs whose answers lie on this machine."""
+    parent = home / "lm-cache"
+    return [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+
+
+def _cost(value: Any) -> float | None:
+    if isinstance(value, dict):
+        return value.get("cost")
+    # What LiteLLM returns carries its price in an attribute that is not among its fields.
+    hidden = getattr(value, "_hidden_params", None) or {}
+    return hidden.get("response_cost")

@@ -1,0 +1,121 @@
+"""The optimization of one user's program: accepted, run by whoever claims it, and not lost."""
+
+from uuid import UUID
+
+import structlog
+from sqlalchemy import insert
+from sqlmodel import col, select
+
+from bespoke_schemas.optimization import Optimized, OptimizeUser
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import OptimizationJob
+from bespoke_workers.learning.examples import Examples
+from bespoke_workers.optimization import lm, records
+from bespoke_workers.optimization.answers import ENDED, Answers
+from bespoke_workers.optimization.batches import Batches
+from bespoke_workers.optimization.dispatch import Dispatch
+from bespoke_workers.optimization.leases import Leases
+from bespoke_workers.outbox import Outbox
+from bespoke_workers.programs.library import Library
+from bespoke_workers.settings import Settings
+
+_log = structlog.get_logger("bespoke.optimization")
+
+
+class Optimization:
+    """Accepts optimizations, runs them, and takes up again what was left lying."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        outbox: Outbox,
+        library: Library,
+        examples: Examples,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._outbox = outbox
+        self._library = library
+        self._examples = examples
+        self._leases = Leases(database, settings.lease, max_attempts=settings.max_deliveries)
+        self._dispatch = Dispatch(database, outbox, max_attempts=settings.max_deliveries)
+        self._answers = Answers(database, outbox)
+        self._batches = Batches(database, settings, outbox)
+
+    async def accept(self, payload: OptimizeUser) -> Optimized | None:
+        """Write the row and send "run it"; None, since the answer comes from the run.
+
+        A delivery after the end answers as the job ended. Raises Refused for an unknown
+        program, Misconfigured where no language model is set, Cancelled if it was cancelled.
+        """
+        async with self._database.transaction() as session:
+            fresh = await records.accept(session, payload)
+            if fresh:
+                self._library.registered(payload.program)
+                lm.require(self._settings)
+                await session.exec(
+                    insert(OptimizationJob).values(
+                        id=payload.id,
+                        user_id=payload.user_id,
+                        program=payload.program,
+                        tier=payload.tier,
+                        state="queued",
+                    )
+                )
+        if not fresh:
+            return await self._answers.recorded(payload.id)
+        self._dispatch.send([payload.id])
+        return None
+
+    async def run(self, job_id: UUID) -> Optimized | None:
+        """Run the row; None if another worker has it, the recorded result if it has ended.
+
+        Raises the failure that the row ended with.
+        """
+        claim = await self._leases.claim(job_id)
+        if claim is None:
+            return await self._answers.recorded(job_id)
+        # Only a worker that really runs something pays for the import of DSPy.
+        from bespoke_workers.optimization.user_run import UserRun
+
+        run = UserRun(
+            self._database,
+            self._settings,
+            self._outbox,
+            self._library,
+            self._examples,
+            self._leases,
+        )
+        try:
+            return await run.perform(claim)
+        finally:
+            await self._after(job_id, claim.batch_id)
+
+    async def reap(self) -> None:
+        """Send again, end, answer and top up whatever a dead worker left behind."""
+        await self._dispatch.end_abandoned()
+        await self._dispatch.send_again()
+        await self._batches.top_up_open()
+        await self._answers.repeat()
+
+    async def _after(self, job_id: UUID, batch_id: UUID | None) -> None:
+        """Do what follows the end of a run; the reaper does it too, should this one fail."""
+        try:
+            await self._remove_old_answers()
+            await self._answers.quietly(self._answers.give, job_id)
+            if batch_id is not None:
+                await self._batches.top_up(batch_id)
+        except Exception as error:  # noqa: BLE001  # the run's own outcome is what counts
+            _log.warning("left to the reaper", about=str(job_id), error=type(error).__name__)
+
+    async def _remove_old_answers(self) -> None:
+        """Remove this machine's LM caches of jobs that ended, here or elsewhere."""
+        from bespoke_workers.optimization import lm_cache
+
+        found = {UUID(name) for name in lm_cache.left_over(self._settings.home)}
+        row = OptimizationJob
+        ended = select(row.id).where(col(row.id).in_(found), col(row.state).in_(ENDED))
+        async with self._database.transaction() as session:
+            for job_id in (await session.exec(ended)).all() if found else ():
+                lm_cache.remove(self._settings.home, job_id)

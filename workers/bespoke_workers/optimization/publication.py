@@ -1,0 +1,162 @@
+"""How a run ends well: version, pointer, counters and row, all in one transaction or none."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, update
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas.optimization import Optimized, OptimizeUser, Tier
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import Learner, ProgramVersion
+from bespoke_workers.observe import events
+from bespoke_workers.optimization import records, tiers
+from bespoke_workers.optimization.leases import Claim, Leases
+from bespoke_workers.optimization.run import Improvement
+from bespoke_workers.optimization.usage import Spent
+from bespoke_workers.programs import state
+from bespoke_workers.programs.library import Library
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run found when it began.
+
+    ``learned_from`` is how many examples the user had ever added by then; ``in_use`` is the
+    version that the new one is compared with, None for the plain program.
+    """
+
+    claim: Claim
+    examples: list[dict[str, Any]]
+    learned_from: int
+    tier: Tier
+    in_use: ProgramVersion | None
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def in_use_id(self) -> UUID | None:
+        """The id of the version in use."""
+        return self.in_use.id if self.in_use else None
+
+    def unchanged(self, reason: str) -> Optimized:
+        """Return the result of a run that tried nothing."""
+        return Optimized(
+            user_id=self.claim.user_id,
+            program=self.claim.program,
+            examples=len(self.examples),
+            tier=self.tier,
+            optimizer=None,
+            score_before=None,
+            score_after=None,
+            promoted=False,
+            program_id=None,
+            reason=reason,
+            seconds=round(time.monotonic() - self.began, 3),
+        )
+
+
+class Publication:
+    """Writes the end of a run that came to a result."""
+
+    def __init__(self, database: Database, library: Library, leases: Leases) -> None:
+        self._database = database
+        self._library = library
+        self._leases = leases
+
+    async def nothing_tried(self, material: Material, reason: str) -> Optimized:
+        """End a run that had nothing to try; raises LostLease if the row is not its own."""
+        optimized = material.unchanged(reason)
+        async with self._database.transaction() as session:
+            await self._end(session, material.claim, optimized)
+        return optimized
+
+    async def publish(
+        self, material: Material, improvement: Improvement, spent: Spent
+    ) -> Optimized:
+        """Save the new version under the job's id, and put it into use if it is better.
+
+        Raises LostLease, with nothing written, if the row is not this run's any more.
+        """
+        claim, comparison = material.claim, improvement.comparison
+        async with self._database.transaction() as session:
+            now_in_use = await self._library.active(session, claim.user_id, claim.program)
+            overtaken = (now_in_use.id if now_in_use else None) != material.in_use_id
+            promoted = comparison.better and not overtaken
+            optimized = _optimized(material, improvement, spent, promoted=promoted)
+            if overtaken:
+                reason = "another version came into use while this one was made"
+                optimized = optimized.model_copy(update={"reason": reason})
+            await self._end(session, claim, optimized)
+            version = await self._library.save_version(
+                session,
+                version_id=claim.job_id,
+                user_id=claim.user_id,
+                program=claim.program,
+                state=state.dump(improvement.module),
+                optimizer=optimized.optimizer,
+                score=comparison.after,
+                optimization_result=optimized.model_dump(mode="json"),
+                parent_id=material.in_use_id,
+                metadata={"failed_lm_calls": improvement.failed_calls},
+            )
+            if promoted:
+                await self._library.activate(session, claim.user_id, claim.program, version.id)
+            await _learned(session, material)
+        self._library.announce(version)
+        events.emit(
+            "dspy.optimization.complete",
+            user_id=claim.user_id,
+            program=claim.program,
+            optimizer=optimized.optimizer,
+            score_before=comparison.before,
+            score_after=comparison.after,
+            promoted=promoted,
+            lm_calls=spent.lm_calls,
+            cost_usd=spent.cost_usd,
+            seconds=optimized.seconds,
+        )
+        return optimized
+
+    async def _end(self, session: AsyncSession, claim: Claim, optimized: Optimized) -> None:
+        await self._leases.end(session, claim, "succeeded", result=optimized)
+        await records.complete(
+            session,
+            claim.job_id,
+            OptimizeUser.task,
+            "succeeded",
+            user_id=claim.user_id,
+            result=optimized,
+        )
+
+
+def _optimized(
+    material: Material, improvement: Improvement, spent: Spent, *, promoted: bool
+) -> Optimized:
+    comparison = improvement.comparison
+    return material.unchanged(comparison.reason).model_copy(
+        update={
+            "optimizer": tiers.optimizer_of(material.tier),
+            "score_before": comparison.before,
+            "score_after": comparison.after,
+            "held_out": comparison.held_out,
+            "promoted": promoted,
+            "program_id": material.claim.job_id,
+            "lm_calls": spent.lm_calls,
+            "prompt_tokens": spent.prompt_tokens,
+            "completion_tokens": spent.completion_tokens,
+            "cost_usd": round(spent.cost_usd, 6),
+        }
+    )
+
+
+async def _learned(session: AsyncSession, material: Material) -> None:
+    """Remember how much was learned from, so that the planner sees what is new since."""
+    row, claim = Learner, material.claim
+    await session.exec(
+        update(row)
+        .where(col(row.user_id) == claim.user_id, col(row.program) == claim.program)
+        .values(optimized_total=func.greatest(col(row.optimized_total), material.learned_from))
+    )

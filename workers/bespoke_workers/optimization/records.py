@@ -1,0 +1,74 @@
+"""The ``job`` row of a job whose answer comes later: an optimization, or a batch of them.
+
+It is inserted when the job is accepted, so that its id is taken and it cannot be cancelled
+behind the back of whoever runs it, and completed when the job ends.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas import Payload, Result
+from bespoke_workers.database.tables import Job
+from bespoke_workers.errors import BespokeError, Cancelled, Parked, Refused
+
+ACCEPTED = "accepted"
+ENDS = {"succeeded": "done", "failed": "failed", "parked": "parked", "cancelled": "cancelled"}
+
+
+async def accept(session: AsyncSession, payload: Payload[Any]) -> bool:
+    """Insert the row of a job that begins here; False if it is there already.
+
+    Raises Cancelled if the job was cancelled before it came, Refused if the id is another's.
+    """
+    inserted = await session.exec(
+        insert(Job)
+        .values(id=payload.id, task=payload.task, user_id=payload.subject(), state=ACCEPTED)
+        .on_conflict_do_nothing()
+    )
+    if inserted.rowcount == 1:
+        return True
+    known = await session.get_one(Job, payload.id)
+    if known.state == "cancelled" and known.task != payload.task:
+        raise Cancelled(known.reason or "cancelled")
+    if known.task != payload.task or known.user_id != payload.subject():
+        raise Refused(
+            f"the id {payload.id} belongs to another job; give each payload an id of its own"
+        )
+    return False
+
+
+async def complete(
+    session: AsyncSession,
+    job_id: UUID,
+    task: str,
+    state: str,
+    *,
+    user_id: str | None = None,
+    result: Result | None = None,
+    reason: str | None = None,
+) -> None:
+    """Record how a job ended: ``state`` is succeeded, failed, parked or cancelled."""
+    end = {
+        "state": ENDS[state],
+        "result": None if result is None else result.model_dump(mode="json"),
+        "reason": reason,
+        "finished_at": func.now(),
+    }
+    await session.exec(
+        insert(Job)
+        .values(id=job_id, task=task, user_id=user_id, **end)
+        .on_conflict_do_update(index_elements=["id"], set_=end)
+    )
+
+
+def failure(state: str, reason: str | None) -> BespokeError:
+    """Return the error with which a job that ended as ``state`` answers."""
+    if state == "cancelled":
+        return Cancelled(reason or "cancelled")
+    if state == "parked":
+        return Parked(reason or "parked")
+    return Refused(reason or "failed")

@@ -1,0 +1,64 @@
+"""Scoring a program on held-out examples, in a way that tells a bad answer from none."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from dspy.utils.exceptions import LMError
+from dspy.utils.parallelizer import ParallelExecutor
+
+from bespoke_workers.errors import Refused
+from bespoke_workers.optimization.comparison import Score
+from bespoke_workers.optimization.watch import Watch
+from bespoke_workers.programs.registry import Program
+
+
+def score(
+    program: Program, module: Any, held_out: Sequence[Any], watch: Watch, threads: int
+) -> list[Score]:
+    """Return a score for each held-out example; None where the LM did not answer.
+
+    An example on which the program or the metric raises scores 0, as in DSPy. Raises
+    Refused if all of them raise, or if the LM answers for none: it names the error's type
+    and nothing of its text, which may quote an example.
+    """
+    errors: Counter[str] = Counter()
+
+    def one(example: Any) -> Score | str:
+        try:
+            prediction = module(**example.inputs())
+        except LMError:
+            return None
+        except Exception as error:  # noqa: BLE001  # an application's program may raise anything
+            errors[f"the program {program.name!r} raised {type(error).__name__}"] += 1
+            return 0.0
+        finally:
+            watch.advance()
+        try:
+            return _number(program.metric(example, prediction))
+        except Exception as error:  # noqa: BLE001  # and so may its metric
+            errors[f"the metric of {program.name!r} raised {type(error).__name__}"] += 1
+            return 0.0
+
+    executor = ParallelExecutor(
+        num_threads=threads, max_errors=len(held_out) + 1, disable_progress_bar=True
+    )
+    scores: list[Score] = executor.execute(one, list(held_out))
+    if all(value is None for value in scores):
+        raise Refused(
+            f"the language model answered nothing: {watch.failure()}; check BESPOKE_LM, "
+            "BESPOKE_LM_API_BASE and BESPOKE_LM_API_KEY"
+        )
+    if errors.total() == sum(value is not None for value in scores):
+        raise Refused(f"{errors.most_common(1)[0][0]} on every held-out example; correct it")
+    known = [value for value in scores if value is not None]
+    watch.scored(sum(known) / len(known))
+    return scores
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number

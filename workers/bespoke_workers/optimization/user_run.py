@@ -1,0 +1,175 @@
+"""One claimed row from its claim to its end."""
+
+from functools import partial
+from typing import Any, cast
+
+import structlog
+from sqlmodel import select
+
+from bespoke_schemas.optimization import Optimized, OptimizeUser, Tier
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import Learner, ProgramVersion
+from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, UnexpectedFailure
+from bespoke_workers.learning.examples import Examples
+from bespoke_workers.observe import events, logging
+from bespoke_workers.optimization import lm, lm_cache, records, tiers
+from bespoke_workers.optimization.leases import Claim, Leases
+from bespoke_workers.optimization.lm_cache import JobCache
+from bespoke_workers.optimization.publication import Material, Publication
+from bespoke_workers.optimization.run import Assignment, Improvement, improve
+from bespoke_workers.optimization.split import split
+from bespoke_workers.optimization.stopping import Budget, LostLease, Stop
+from bespoke_workers.optimization.supervision import Supervision
+from bespoke_workers.optimization.usage import Spent, Usage
+from bespoke_workers.optimization.watch import Watch
+from bespoke_workers.outbox import Outbox
+from bespoke_workers.programs.library import Library
+from bespoke_workers.settings import Settings
+
+_log = structlog.get_logger("bespoke.optimization")
+
+
+class UserRun:
+    """Runs one user's optimization whose row this worker has claimed."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        outbox: Outbox,
+        library: Library,
+        examples: Examples,
+        leases: Leases,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._outbox = outbox
+        self._library = library
+        self._examples = examples
+        self._leases = leases
+        self._publication = Publication(database, library, leases)
+        self._budget = Budget(settings.optimization_seconds, settings.optimization_lm_calls)
+
+    async def perform(self, claim: Claim) -> Optimized | None:
+        """Run the row and write its end; None if another worker has taken it over.
+
+        Raises the failure that the row ended with. Transient, from the database, ends
+        nothing: the lease runs out and the run is taken up again.
+        """
+        events.emit("dspy.optimization.start", user_id=claim.user_id, program=claim.program)
+        stop = Stop(self._budget)
+        supervision = Supervision(self._leases, self._outbox, claim, stop)
+        try:
+            async with supervision.lease():
+                return await self._optimize(claim, stop, supervision)
+        except LostLease as error:
+            _log.warning("run given up", reason=str(error))
+            return None
+        except Transient:
+            raise
+        except Permanent as error:
+            await self._failed(claim, error)
+            raise
+        except Exception as error:  # noqa: BLE001  # a bug's text may hold contents: it ends here
+            _log.error(
+                "unexpected failure", error=type(error).__name__, places=logging.places(error)
+            )
+            bug = UnexpectedFailure(type(error).__name__, OptimizeUser.task)
+            await self._failed(claim, Permanent(str(bug)))
+            raise bug from None
+
+    async def _optimize(self, claim: Claim, stop: Stop, supervision: Supervision) -> Optimized:
+        material = await self._material(claim)
+        count, optimizer = len(material.examples), tiers.optimizer_of(material.tier)
+        if optimizer is None:
+            fewest = tiers.first_optimized()
+            return await self._publication.nothing_tried(
+                material, f"{count} examples; optimizing begins at {fewest}"
+            )
+        if count < tiers.FEWEST_EXAMPLES:
+            return await self._publication.nothing_tried(
+                material, f"{count} examples; {optimizer} needs {tiers.FEWEST_EXAMPLES} at least"
+            )
+        improvement, spent = await self._improve(material, optimizer, stop, supervision)
+        return await self._publication.publish(material, improvement, spent)
+
+    async def _material(self, claim: Claim) -> Material:
+        async with self._database.transaction() as session:
+            learned_from = await session.exec(
+                select(Learner.added_total).where(
+                    Learner.user_id == claim.user_id, Learner.program == claim.program
+                )
+            )
+            examples = await self._examples.for_training(session, claim.user_id, claim.program)
+            return Material(
+                claim=claim,
+                examples=examples,
+                learned_from=learned_from.first() or 0,
+                tier=cast("Tier", claim.tier or tiers.tier_for(len(examples))),
+                in_use=await self._library.active(session, claim.user_id, claim.program),
+            )
+
+    async def _improve(
+        self, material: Material, optimizer: str, stop: Stop, supervision: Supervision
+    ) -> tuple[Improvement, Spent]:
+        claim = material.claim
+        assignment = Assignment(
+            program=self._library.registered(claim.program),
+            optimizer=optimizer,
+            in_use=self._module_in_use(claim.program, material.in_use),
+            student=self._library.module_for(claim.program, None),
+            examples=split(material.examples, seed=f"{claim.user_id}/{claim.program}"),
+        )
+        model = lm.build(self._settings)
+        with JobCache(lm_cache.directory(self._settings.home, claim.job_id)) as cache:
+            usage = Usage(cache.spent_before)
+            stop.paid_before(cache.spent_before.lm_calls)
+            watch = Watch(stop, usage)
+            improvement = await supervision.run(
+                partial(improve, assignment, model, cache, stop, usage, watch),
+                watch,
+                self._budget.seconds,
+                partial(self._failed, claim),
+            )
+        return improvement, usage.spent
+
+    def _module_in_use(self, program: str, version: ProgramVersion | None) -> Any:
+        """Make the module to beat; the plain one where the program has changed its shape since."""
+        try:
+            return self._library.module_for(program, version)
+        except Refused:
+            if version is None:
+                raise
+            _log.warning("version in use does not fit the program", version=str(version.id))
+            return self._library.module_for(program, None)
+
+    async def _failed(self, claim: Claim, error: Permanent) -> None:
+        """End the row with its reason, unless it has ended or is another's."""
+        if isinstance(error, LostLease):
+            return
+        state = "cancelled" if isinstance(error, Cancelled) else "failed"
+        try:
+            async with self._database.transaction() as session:
+                await self._leases.end(session, claim, state, error=str(error))
+                await records.complete(
+                    session,
+                    claim.job_id,
+                    OptimizeUser.task,
+                    state,
+                    user_id=claim.user_id,
+                    reason=str(error),
+                )
+        except LostLease:
+            return
+        events.emit(
+            "dspy.optimization.error",
+            user_id=claim.user_id,
+            program=claim.program,
+            state=state,
+            error=type(error).__name__,
+        )
+        # Whoever waits learns of it now; the run's own thread may still wait for an LM call.
+        try:
+            self._outbox.fail(claim.job_id, error)
+        except Exception as problem:  # noqa: BLE001  # the reaper tells it again
+            _log.warning("failure not told yet", error=type(problem).__name__)
