@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from bespoke_schemas.fields import STATE_LIMIT, Moment, Name, State, Tags, Text, UserId
+from bespoke_schemas.fields import STATE_LIMIT, Moment, Name, State, Tags, Text, UserId, storable
 from bespoke_workers.database.tables import ProgramVersion
 from bespoke_workers.errors import Refused
 from bespoke_workers.programs.state import SIGNATURE_LIMIT, clean_state
@@ -55,7 +55,7 @@ class Entry(_Line):
     program_data: State
     optimization_result: State
     metadata: State
-    signature: Annotated[Text, Field(max_length=SIGNATURE_LIMIT)]
+    signature: Annotated[str, Field(max_length=SIGNATURE_LIMIT), AfterValidator(storable)]
     fingerprint: Text
     optimizer: Name | None
     score: float | None
@@ -199,12 +199,10 @@ class Decoder:
             return model.model_validate_json(line)
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        place = str(first["loc"][0])[:60] if first["loc"] else type(self)._NAMES[model]
+        if first["type"] == "extra_forbidden":
+            raise self._refused(f"a key that format {VERSION} does not have")
+        place = first["loc"][0] if first["loc"] else model.__name__.lower()
         raise self._refused(f"{place}: {first['msg'][:200]}")
-
-    _NAMES: Final[dict[type[BaseModel], str]] = {
-        Header: "header", Entry: "entry", Trailer: "trailer",
-    }  # fmt: skip
 
     def _refused(self, reason: str) -> Refused:
         return Refused(f"bundle, line {self._number}: {reason}")

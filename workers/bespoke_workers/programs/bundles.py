@@ -39,7 +39,8 @@ class Bundles:
 
         Raises Refused for a name outside the storage or ids that are not there.
         """
-        place = self._storage.place(payload.name or f"programs-{payload.id}.jsonl.gz")
+        default = f"programs-{payload.id}.jsonl.gz"
+        place = self._storage.place(default if payload.name is None else payload.name)
 
         async def effect(session: AsyncSession) -> Exported:
             return await self._write(session, payload, place)
