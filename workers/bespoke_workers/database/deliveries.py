@@ -34,6 +34,8 @@ async def count(database: Database, settings: Settings, task_id: str, task: str)
         return
     parked = Parked.after(redeliveries)  # each of them tells of one death
     async with database.transaction() as session:
-        if await once.end(session, job_id, task, "parked", str(parked)):
-            raise parked
-    # It took effect before its worker died: the job itself answers with its result.
+        first = await once.end(session, job_id, task, "parked", str(parked))
+    # Raised after the commit, which an exception would undo. If the job had ended before,
+    # it took effect and its worker died then: the job itself answers.
+    if first:
+        raise parked

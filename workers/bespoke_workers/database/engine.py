@@ -15,8 +15,19 @@ from bespoke_workers.errors import BespokeError, Misconfigured, Transient
 STATEMENT_TIMEOUT_MS = 60_000
 """No statement of a job may hang longer; long work is cut into pages."""
 
-UNDEFINED_TABLE = "42P01"
-TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57014"})
+_REFUSED = "BESPOKE_DATABASE_URL: the database refused the user or the password; correct them"
+WRONG_SETTINGS = {
+    "28P01": _REFUSED,
+    "28000": _REFUSED,
+    "3D000": (
+        "BESPOKE_DATABASE_URL: no such database on that server; create it or correct the name"
+    ),
+    "42P01": "the database is not migrated; run `bespoke migrate`",
+}
+"""Wrong password, unknown user, unknown database, unknown table."""
+UNREACHABLE_STATES = frozenset({"57P03", "08001", "08004"})
+"""The server starts or stops; the connection was not made, or was rejected."""
+TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57014"})
 """Serialization failure, deadlock, lock not available, shutdowns, statement timeout."""
 TRANSIENT_CLASSES = frozenset({"08", "53"})
 """Connection exceptions and insufficient resources."""
@@ -83,55 +94,43 @@ def _parsed(url: str) -> URL:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise the database's failures as ours: Transient, or Misconfigured with what to set."""
+    """Raise the database's failures as ours: Transient, or Misconfigured with what to set.
+
+    What remains is a bug; its text is cut down to its kind, as PostgreSQL quotes rows in it.
+    """
     try:
         yield
-    except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError):
-        raise Misconfigured(
-            "BESPOKE_DATABASE_URL: the database refused the user or the password; correct them"
-        ) from None
-    except asyncpg.InvalidCatalogNameError:
-        raise Misconfigured(
-            "BESPOKE_DATABASE_URL: no such database on that server; create it or correct the name"
-        ) from None
-    except asyncpg.exceptions.ClientConfigurationError:
-        raise Misconfigured(
-            "BESPOKE_DATABASE_URL: asyncpg refuses one of its parameters; correct or remove them"
-        ) from None
-    except DBAPIError as error:
+    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         ours = _translate(error)
         if ours is None:
-            raise
+            error.args = (type(_cause(error)).__name__,)
+            raise error from None
         raise ours from None
-    except asyncpg.PostgresError as error:
-        # SQLAlchemy does not wrap what happens while a connection is being made.
-        if not _passes(error.sqlstate):
-            raise
-        raise _away(error) from None
-    except OSError as error:
-        raise _away(error) from None
 
 
-def _translate(error: DBAPIError) -> BespokeError | None:
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if sqlstate == UNDEFINED_TABLE:
-        return Misconfigured("the database is not migrated; run `bespoke migrate`")
-    if (
-        _passes(sqlstate)
-        or error.connection_invalidated
-        or isinstance(error, InterfaceError | OperationalError)
-    ):
-        return Transient(f"the database failed: {type(error.orig).__name__}")
+def _translate(error: Exception) -> BespokeError | None:
+    cause = _cause(error)
+    kind, sqlstate = type(cause).__name__, getattr(cause, "sqlstate", None) or ""
+    if sqlstate in WRONG_SETTINGS:
+        return Misconfigured(WRONG_SETTINGS[sqlstate])
+    if isinstance(cause, asyncpg.exceptions.ClientConfigurationError):
+        return Misconfigured(
+            "BESPOKE_DATABASE_URL: asyncpg refuses one of its parameters; correct or remove them"
+        )
+    if isinstance(cause, OSError) or sqlstate in UNREACHABLE_STATES:
+        return Transient(
+            f"BESPOKE_DATABASE_URL: the database cannot be reached ({kind}); "
+            "start it, correct the URL, or run `bespoke up`"
+        )
+    passes = sqlstate in TRANSIENT_STATES or sqlstate[:2] in TRANSIENT_CLASSES
+    cut_off = isinstance(error, DBAPIError) and error.connection_invalidated
+    if passes or cut_off or isinstance(error, InterfaceError | OperationalError):
+        return Transient(f"the database failed: {kind}")
     return None
 
 
-def _passes(sqlstate: str | None) -> bool:
-    state = sqlstate or ""
-    return state in TRANSIENT_STATES or state[:2] in TRANSIENT_CLASSES
-
-
-def _away(error: Exception) -> Transient:
-    return Transient(
-        f"BESPOKE_DATABASE_URL: the database cannot be reached ({type(error).__name__}); "
-        "start it, correct the URL, or run `bespoke up`"
-    )
+def _cause(error: Exception) -> BaseException:
+    """Return asyncpg's own error; SQLAlchemy wraps it twice, or while connecting not at all."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return error
+    return error.orig.__cause__ or error.orig
