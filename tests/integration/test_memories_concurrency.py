@@ -80,7 +80,7 @@ async def test_searches_at_once_count_each_access_while_stores_go_on(database_ur
 
         async def store(number: int) -> None:
             for each in range(15):
-                await remember(several[number], "ada", word(100 * number + each))
+                await remember(several[number], "ada", word(100 * (number + 1) + each))
 
         await asyncio.gather(*map(search, range(6)), *map(store, range(6)))
         await assert_sound(database_url, "ada")

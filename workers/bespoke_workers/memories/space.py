@@ -73,7 +73,7 @@ class Space:
         )
 
     def counters(self) -> dict[str, Any]:
-        """Return the parameters of UPDATE_SPACE that describe the space."""
+        """Return the parameters of FINISH that describe the space."""
         return {name: getattr(self, name) for name in _WRITTEN}
 
     def is_compaction_due(self, now: datetime) -> bool:

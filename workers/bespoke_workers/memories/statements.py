@@ -114,14 +114,17 @@ STORE = _statement("""
         SELECT :id, :user_id, :content, :kind, :tags, CAST(:meta AS jsonb), :facts, :embedding,
             version, :now, :now
         FROM space
+    ), finished AS (
+        INSERT INTO job (id, task, user_id, state, result)
+        SELECT :id, :task, :user_id, 'done', CAST(:result AS jsonb) FROM space
+        RETURNING id
     )
-    INSERT INTO job (id, task, user_id, state, result)
-    SELECT :id, :task, :user_id, 'done', CAST(:result AS jsonb) FROM space
+    SELECT EXISTS (SELECT FROM finished) AS is_stored,
+        EXISTS (SELECT FROM job WHERE id = :id) AS is_repeated
 """)
 """Store a memory and its job if nothing has changed since ``version`` and no check is due.
 
-Without a row affected, the job took effect before, the version has moved, or relevance has
-to be checked.
+If it is neither stored nor repeated, the version has moved or relevance has to be checked.
 """
 
 INSERT_MEMORY = _statement("""
@@ -131,15 +134,6 @@ INSERT_MEMORY = _statement("""
         :version, :now, :now)
 """)
 """Insert a memory into a space that this transaction has locked."""
-
-UPDATE_SPACE = _statement("""
-    UPDATE memory_space SET version = :version, count = :count,
-        oldest_created_at = :oldest_created_at, most_accessed = :most_accessed,
-        stored_total = :stored_total, relevance_check_at = :relevance_check_at,
-        relevance_pause_until = :relevance_pause_until
-    WHERE user_id = :user_id
-""")
-"""Write the counters and watermarks of a space that this transaction has locked."""
 
 READ_CANDIDATES = _statement("""
     SELECT id, access_count, last_accessed_at, tags, created_at, facts FROM memory
@@ -185,10 +179,17 @@ RECORD_COMPACTION = _statement("""
 """)
 """Keep the report of a compaction that removed something."""
 
-FINISH_JOB = _statement("""
-    UPDATE job SET result = CAST(:result AS jsonb) WHERE id = :id AND user_id = :user_id
+FINISH = _statement("""
+    WITH finished AS (
+        UPDATE job SET result = CAST(:result AS jsonb) WHERE id = :id AND user_id = :user_id
+    )
+    UPDATE memory_space SET version = :version, count = :count,
+        oldest_created_at = :oldest_created_at, most_accessed = :most_accessed,
+        stored_total = :stored_total, relevance_check_at = :relevance_check_at,
+        relevance_pause_until = :relevance_pause_until
+    WHERE user_id = :user_id
 """)
-"""Write the result into the row of a job that this transaction has begun."""
+"""Write the result of a job and the counters of a space, both of which this transaction holds."""
 
 _MEMORY = """id, content, kind, tags, meta, created_at, updated_at, access_count,
     last_accessed_at"""

@@ -17,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bespoke_schemas.memories import Store, Stored
 from bespoke_workers.database import once
 from bespoke_workers.database.engine import Database
-from bespoke_workers.database.tables import Job
 from bespoke_workers.errors import Transient
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.archive import Archive
@@ -89,15 +88,16 @@ class Storing:
             if due or await self._has_duplicates(loaded, fresh):
                 return None
             stored = Stored(memory_id=fresh.payload.id, outcome="inserted", count=space.count)
-            if await self._insert(fresh, loaded.space, stored):
+            is_stored, is_repeated = await self._insert(fresh, loaded.space, stored)
+            if is_stored:
                 return Done(stored, Compacted(space, duration_ms=judged_ms), is_added=True)
-            recorded = await self._recorded(fresh.payload)
-            if recorded is not None:
-                return recorded
+            if is_repeated:
+                return await self._recorded(fresh.payload)
             loaded = None
         return None
 
-    async def _insert(self, fresh: Fresh, space: Space, stored: Stored) -> bool:
+    async def _insert(self, fresh: Fresh, space: Space, stored: Stored) -> tuple[bool, bool]:
+        """Return whether the memory is stored now, and whether its job was done before."""
         parameters = fresh.columns() | {
             "version": space.version,
             "task": fresh.payload.task,
@@ -105,17 +105,16 @@ class Storing:
         }
         try:
             async with self._database.autocommit() as connection:
-                inserted = await connection.execute(statements.STORE, parameters)
+                row = (await connection.execute(statements.STORE, parameters)).one()
         except IntegrityError as error:
             if not _is_repeat(error):
                 raise
-            return False  # a job under this id was committed at the same moment
-        return bool(inserted.rowcount)
+            return False, True  # a job under this id was committed at the same moment
+        return row.is_stored, row.is_repeated
 
-    async def _recorded(self, payload: Store) -> Stored | None:
+    async def _recorded(self, payload: Store) -> Stored:
         async with self._database.transaction() as session:
-            job = await session.get(Job, payload.id)
-        return None if job is None else once.answer(payload, job)
+            return await once.recorded(session, payload)
 
     async def _load(self, user_id: str) -> Loaded:
         """Return the user's index as of now, after making the space if this is the first store."""
@@ -192,13 +191,8 @@ class Storing:
         await insert(connection, archive, space, fresh, merged, dict(similar))
         compacted = await compact(connection, archive, space, fresh, merged.kept.id)
         stored = outcome(fresh, merged, similar, compacted)
-        await connection.execute(
-            statements.UPDATE_SPACE, compacted.space.counters() | {"user_id": user_id}
-        )
-        await connection.execute(
-            statements.FINISH_JOB,
-            {"id": job_id, "user_id": user_id, "result": stored.model_dump_json()},
-        )
+        finished = {"id": job_id, "user_id": user_id, "result": stored.model_dump_json()}
+        await connection.execute(statements.FINISH, compacted.space.counters() | finished)
         gone = tuple(one.id for one in merged.gone)
         return Done(stored, compacted, job_id not in gone, (*gone, *compacted.removed))
 
