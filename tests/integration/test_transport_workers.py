@@ -1,0 +1,199 @@
+"""Real workers over the transport lose nothing, whoever is killed."""
+
+import json
+import os
+import re
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from bespoke_workers.local import LocalRedis
+from tests.nodes.process import ProcessContainer
+from tests.nodes.waiting import wait_until
+from tests.nodes.worker import WorkerContainer
+
+APP = "tests.integration.claiming_app"
+QUICK = {"visibility_timeout": 1, "unacked_restore_interval": 0.3}
+KILLS = 40
+TASKS = 2400
+
+StartClaimer = Callable[..., WorkerContainer]
+
+
+@pytest.fixture
+def store(broker_url: str) -> Iterator[Any]:
+    with redis.Redis.from_url(broker_url) as client:
+        yield client
+
+
+@pytest.fixture
+def app(broker_url: str) -> Iterator[Celery]:
+    """The producer's side of the application, on the stock transport."""
+    with Celery("claiming", broker=broker_url, set_as_current=False) as producer:
+        producer.conf.task_default_queue = "q"
+        yield producer
+
+
+def environment(broker_url: str, options: dict[str, Any]) -> dict[str, str]:
+    return {
+        **os.environ,
+        "CLAIMING_BROKER": broker_url,
+        "CLAIMING_OPTIONS": json.dumps(options),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@pytest.fixture
+def start(broker_url: str) -> Iterator[StartClaimer]:
+    workers: list[WorkerContainer] = []
+
+    def run(*arguments: str, concurrency: int = 2, **options: Any) -> WorkerContainer:
+        worker = WorkerContainer(
+            APP,
+            environment=environment(broker_url, {**QUICK, **options}),
+            queues="q",
+            concurrency=concurrency,
+            arguments=arguments,
+        )
+        workers.append(worker)
+        worker.ready()
+        return worker
+
+    yield run
+    for worker in workers:
+        worker.teardown()
+
+
+def send(app: Celery, name: str, *calls: tuple[Any, ...]) -> None:
+    with app.producer_or_acquire() as producer:
+        for call in calls:
+            app.send_task(f"claiming.{name}", call, task_id=str(call[0]), producer=producer)
+
+
+def ran(store: Any, key: str = "ran") -> Counter[int]:
+    return Counter({int(number): int(times) for number, times in store.hgetall(key).items()})
+
+
+def nowhere(store: Any) -> set[int]:
+    """The tasks that are neither queued nor recorded nor done, at one moment; must be none."""
+    with store.pipeline(transaction=True) as pipe:
+        queued, entries, done = pipe.lrange("q", 0, -1).hvals("unacked").hkeys("ran").execute()
+    held = [json.loads(entry)[0] for entry in entries]
+    tasks = [int(message["headers"]["id"]) for message in [*map(json.loads, queued), *held]]
+    assert len(tasks) == len(set(tasks)), "a message is in two places"
+    return set(range(TASKS)) - set(tasks) - {int(number) for number in done}
+
+
+def done_at_least(store: Any, count: int) -> bool:
+    return int(store.hlen("ran")) >= count
+
+
+def settled(store: Any) -> bool:
+    return not (store.llen("q") or store.hlen("unacked") or store.zcard("unacked_index"))
+
+
+def test_no_kill_of_a_busy_worker_loses_a_message(broker_url: str, store: Any, app: Celery) -> None:
+    send(app, "count", *[(number,) for number in range(TASKS)])
+    breeder = ProcessContainer(
+        "breeder",
+        [sys.executable, "-m", APP],
+        environment=environment(broker_url, QUICK),
+    )
+    breeder.start()
+    try:
+        for kill in range(1, KILLS + 1):
+            goal = min(kill * TASKS // (KILLS + 5), TASKS)
+            wait_until(partial(done_at_least, store, goal), f"{goal} tasks done")
+            pid = re.findall(r"worker (\d+)", breeder.logs())[-1]
+            os.kill(int(pid), signal.SIGKILL)
+            if kill % 8 == 0:
+                assert nowhere(store) == set()
+        wait_until(lambda: len(ran(store)) == TASKS and settled(store), "every task done")
+    finally:
+        breeder.teardown()
+
+    assert set(ran(store)) == set(range(TASKS))
+
+
+def test_a_task_longer_than_the_timeout_runs_once(
+    store: Any, app: Celery, start: StartClaimer
+) -> None:
+    start()
+    start()
+    send(app, "hold", (1, 4))
+
+    wait_until(lambda: ran(store)[1] and settled(store), "the long task done")
+
+    assert ran(store, "started") == {1: 1}
+
+
+def test_what_a_dead_worker_had_comes_back(store: Any, app: Celery, start: StartClaimer) -> None:
+    dead = start()
+    send(app, "hold", *[(number, 60) for number in range(6)])
+    wait_until(lambda: len(ran(store, "started")) == 2, "two started")
+    dead.kill_group()
+
+    start()
+    send(app, "count", (6,))
+    store.lpush("gate", *range(10))
+
+    wait_until(lambda: len(ran(store)) == 7 and settled(store), "all done", 10)
+
+
+def test_a_warm_shutdown_returns_what_was_not_started(
+    store: Any, app: Celery, start: StartClaimer
+) -> None:
+    patient = {"visibility_timeout": 60, "unacked_restore_interval": 30}
+    worker = start("-Ofair", **patient)
+    send(app, "hold", *[(number, 60) for number in range(6)])
+    wait_until(lambda: len(ran(store, "started")) == 2, "two started")
+    worker.kill("SIGTERM")
+    worker.wait_for_log("Warm shutdown")
+    store.lpush("gate", *range(20))
+
+    worker.wait()
+
+    assert len(ran(store)) + store.llen("q") == 6
+    assert store.hlen("unacked") == store.zcard("unacked_index") == 0
+
+
+def test_a_worker_goes_on_after_redis_was_killed(
+    redis_server: LocalRedis, store: Any, app: Celery, start: StartClaimer
+) -> None:
+    worker = start()
+    send(app, "count", (1,))
+    wait_until(lambda: ran(store)[1], "the first done")
+
+    redis_server.kill()
+    worker.wait_for_log("Connection refused")
+    redis_server.start()
+    send(app, "count", (2,))
+
+    wait_until(lambda: ran(store)[2] and settled(store), "the second done")
+    assert worker.status == "running"
+
+
+def test_remote_control_works(app: Celery, store: Any, start: StartClaimer) -> None:
+    start(concurrency=1)
+    app.conf.broker_transport = "bespoke_workers.transport:Transport"
+    send(app, "hold", (1, 60), (2, 60))
+    wait_until(lambda: ran(store, "started")[1], "the first started")
+
+    inspect: Any = app.control.inspect(timeout=5, limit=1)
+    (active,) = inspect.active().values()
+    assert [task["id"] for task in active] == ["1"]
+    assert [*inspect.ping().values()] == [{"ok": "pong"}]
+    (stats,) = inspect.stats().values()
+    assert stats["broker"]["transport"] == "redis"
+
+    app.control.revoke("2", reply=True, timeout=5)
+    store.lpush("gate", 1)
+    wait_until(lambda: settled(store), "both settled")
+    assert ran(store) == {1: 1}
