@@ -34,6 +34,7 @@ PAGE = 100  # stores enqueued at a time
 BACKLOG = 1_000  # stores that wait at most, so that enqueueing goes on during the faults
 SETTLE_SECONDS = 180.0
 CLAIM_TIMEOUT_SECONDS = 3.0
+UNACKED = "bespoke.unacked"
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Storm:
         with redis.Redis.from_url(self.redis.url) as client:
             names = [name for family in Queue for name in members(family)]
             waiting = sum(int(client.llen(name)) for name in names)
-            return waiting + int(client.hlen("unacked"))
+            return waiting + int(client.hlen(UNACKED))
 
     def _produce(self) -> None:
         with Client(self.redis.url) as client:
@@ -204,7 +205,7 @@ class Storm:
         """Whether some message is in a worker's hands."""
         client = redis.Redis.from_url(self.redis.url)
         with contextlib.suppress(redis.RedisError), client:
-            return int(client.hlen("unacked")) > 0
+            return int(client.hlen(UNACKED)) > 0
         return False
 
     def _wait(self, true: Callable[[], bool]) -> None:

@@ -36,6 +36,8 @@ NIGHTLY_TIER = "bespoke.upkeep.nightly_tier"
 PRUNE = "bespoke.upkeep.prune"
 TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "jobs", "upkeep")
 
+UNACKED = "bespoke.unacked"
+"""The Redis hash of the messages that are in workers' hands."""
 SHORT_JOB_SECONDS = 120.0
 """A short job that takes longer is stopped and fails: it would hold up its queue."""
 RETRY_CAP_SECONDS = 60.0
@@ -88,6 +90,10 @@ def make_celery(config: settings.Settings) -> Celery:
         broker_transport_options={
             "visibility_timeout": config.claim_timeout_s,
             "unacked_restore_interval": max(config.claim_timeout_s / 3, 0.5),
+            # Not kombu's own names: another Celery application on the same Redis does not
+            # renew what it holds, and would have its long tasks delivered again.
+            "unacked_key": UNACKED,
+            "unacked_index_key": f"{UNACKED}_index",
         },
         broker_use_ssl=_tls(config.broker()),
         redis_backend_use_ssl=_tls(config.results()),
