@@ -21,10 +21,12 @@ def storable(text: str) -> str:
     """
     if "\x00" in text:
         raise ValueError("holds a NUL character; remove it")
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()  # in C: a loop over the characters takes a hundred times as long
+    except UnicodeEncodeError:
         raise ValueError(
             "holds a lone surrogate, which has no UTF-8 form; decode the text properly"
-        )
+        ) from None
     return text
 
 
