@@ -16,7 +16,7 @@ from bespoke_workers.programs.bundle_format import LINE_LIMIT
 from bespoke_workers.programs.storage import Place, Storage, translated
 
 COMPRESSION = 6  # of 9; beyond it the time doubles for a few per cent
-TOTAL_LIMIT = 2 * 2**30
+TOTAL_LIMIT = 2**30
 """Bytes of one bundle, uncompressed: what a job of two minutes can read and check."""
 
 
