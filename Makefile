@@ -42,7 +42,7 @@ types: $(INSTALLED) ## Check types
 	$(BIN)/mypy
 
 imports: $(INSTALLED) ## Check which module may import which
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 format: $(INSTALLED) ## Format the code
 	$(BIN)/ruff check --fix .

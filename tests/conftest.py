@@ -51,12 +51,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres]:
-    """The session's PostgreSQL; a test may have killed it, so ask for `postgres_server`."""
-    server = LocalPostgres(tmp_path_factory.mktemp("postgres"), durable=False)
-    server.start()
-    yield server
-    server.stop()
+def postgres_process() -> Iterator[LocalPostgres]:
+    """The session's PostgreSQL; a test may have killed it, so ask for `postgres_server`.
+
+    Not under pytest's own directory, which another session closes to the server's account.
+    """
+    with tempfile.TemporaryDirectory(prefix="bespoke-tests-") as directory:
+        server = LocalPostgres(Path(directory), durable=False)
+        server.start()
+        yield server
+        server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -76,18 +76,21 @@ def _expanded(names: str | Iterable[str] | None) -> list[str]:
     return [member for name in listed for member in families.get(name, (name,))]
 
 
-def make_celery(config: settings.Settings) -> Celery:
-    """Make the Celery application that serves these settings."""
-    app = Celery(
-        "bespoke",
-        broker=config.broker(),
-        backend=config.results(),
-        amqp=FamilyAMQP,
-        set_as_current=False,
-    )
-    app.conf.update(
-        broker_transport="bespoke_workers.transport:Transport",
-        broker_transport_options={
+def make_celery(read: Callable[[], settings.Settings]) -> Celery:
+    """Make a Celery application whose settings are read when they are first needed."""
+    app = Celery("bespoke", amqp=FamilyAMQP, set_as_current=False)
+    app.add_defaults(lambda: configuration(read()))
+    return app
+
+
+def configuration(config: settings.Settings) -> dict[str, Any]:
+    """Return Celery's configuration; raises Misconfigured naming what is missing or wrong."""
+    settings.refuse_overrides()
+    return {
+        "broker_url": config.broker(),
+        "result_backend": config.results(),
+        "broker_transport": "bespoke_workers.transport:Transport",
+        "broker_transport_options": {
             "visibility_timeout": config.claim_timeout_s,
             "unacked_restore_interval": max(config.claim_timeout_s / 3, 0.5),
             # Not kombu's own names: another Celery application on the same Redis does not
@@ -95,30 +98,29 @@ def make_celery(config: settings.Settings) -> Celery:
             "unacked_key": UNACKED,
             "unacked_index_key": f"{UNACKED}_index",
         },
-        broker_use_ssl=_tls(config.broker()),
-        redis_backend_use_ssl=_tls(config.results()),
-        broker_connection_retry_on_startup=True,
-        task_queues=[
+        "broker_use_ssl": _tls(config.broker()),
+        "redis_backend_use_ssl": _tls(config.results()),
+        "broker_connection_retry_on_startup": True,
+        "task_queues": [
             KombuQueue(name, routing_key=name) for family in Queue for name in members(family)
         ],
-        task_default_queue=str(Queue.UPKEEP),
-        task_create_missing_queues=False,
-        task_serializer="json",
-        result_serializer="json",
-        accept_content=["json"],
-        result_expires=config.result_ttl_hours * 3600,
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        worker_prefetch_multiplier=8,
-        worker_send_task_events=True,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
-        enable_utc=True,
-        timezone=config.timezone,
-        imports=[f"bespoke_workers.tasks.{name}" for name in TASK_MODULES],
-        beat_schedule=_beat_entries(config),
-        beat_schedule_filename=str(config.home / "beat-schedule"),
-    )
-    return app
+        "task_default_queue": str(Queue.UPKEEP),
+        "task_create_missing_queues": False,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "accept_content": ["json"],
+        "result_expires": config.result_ttl_hours * 3600,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "worker_prefetch_multiplier": 8,
+        "worker_send_task_events": True,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "enable_utc": True,
+        "timezone": config.timezone,
+        "imports": [f"bespoke_workers.tasks.{name}" for name in TASK_MODULES],
+        "beat_schedule": _beat_entries(config),
+        "beat_schedule_filename": str(config.home / "beat-schedule"),
+    }
 
 
 def _tls(url: str) -> dict[str, Any] | None:
@@ -151,7 +153,7 @@ def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
     return entries
 
 
-celery = make_celery(settings.load())
+celery = make_celery(settings.load)
 
 
 class Outcome:

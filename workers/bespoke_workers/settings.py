@@ -1,6 +1,7 @@
 """Every setting, read once. Nothing else reads the environment."""
 
 import json
+import os
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -111,7 +112,7 @@ class Settings(BaseSettings):
     @property
     def storage(self) -> str:
         """The fsspec URL under which bundles lie."""
-        return self.storage_url or (self.home / "storage").as_uri()
+        return self.storage_url or f"file://{self.home / 'storage'}"
 
     def database(self) -> str:
         """Return the database URL; raises Misconfigured where it is missing or wrong."""
@@ -164,6 +165,21 @@ def read() -> Settings:
         name = PREFIX + str(first["loc"][0]).upper()
         reason = first["msg"].removeprefix("Value error, ")
         raise Misconfigured(f"{name}: {reason}") from None
+
+
+def refuse_overrides() -> None:
+    """Raise Misconfigured where Celery would use another broker than the one set here.
+
+    Celery prefers these variables to any configuration of an application.
+    """
+    for name, ours in (
+        ("CELERY_BROKER_URL", "BROKER_URL"),
+        ("CELERY_RESULT_BACKEND", "RESULT_URL"),
+    ):
+        if os.environ.get(name):
+            raise Misconfigured(
+                f"{name} is set, which Celery would use in place of {PREFIX}{ours}; unset it"
+            )
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

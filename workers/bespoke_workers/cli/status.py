@@ -61,7 +61,7 @@ def look(config: Settings) -> Status:
 def _workers(config: Settings) -> dict[str, list[str]]:
     from bespoke_workers.app import make_celery
 
-    inspect = make_celery(config).control.inspect(timeout=PING_SECONDS)
+    inspect = make_celery(lambda: config).control.inspect(timeout=PING_SECONDS)
     answers = inspect.active_queues() or {}
     return {
         name: sorted({_family(queue["name"]) for queue in consumed})

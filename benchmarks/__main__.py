@@ -1,0 +1,39 @@
+"""``make bench``: measure, print the table, write results.json."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks import store_throughput
+from benchmarks.bench import Figure
+
+RESULTS = Path(__file__).with_name("results.json")
+BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (store_throughput.measure,)
+
+
+def main() -> int:
+    """Run every benchmark and return the exit code: 1 if a figure falls short."""
+    figures = []
+    print(f"{'':45} {'measured':>12} {'asked':>12}")
+    for benchmark in BENCHMARKS:
+        for figure in benchmark():
+            figures.append(figure)
+            print(_row(figure), flush=True)
+    rows = [
+        {"name": f.name, "value": f.value, "asked": f.asked, "unit": f.unit, "ok": f.ok}
+        for f in figures
+    ]
+    RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
+    return 0 if all(figure.ok for figure in figures) else 1
+
+
+def _row(figure: Figure) -> str:
+    sign = "≤" if figure.at_most else "≥"
+    asked = "" if figure.asked is None else f"{sign} {figure.asked:g} {figure.unit}"
+    short = "" if figure.ok else "  falls short"
+    return f"{figure.name:45} {figure.value:>8.2f} {figure.unit:3} {asked:>12}{short}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""The floor that stores are measured against: a task with one ORM INSERT and COMMIT."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from bespoke_workers.app import internal
+from bespoke_workers.database.tables import Delivery
+from bespoke_workers.runtime import Runtime
+
+INSERT = "benchmarks.insert"
+
+
+@internal(INSERT)
+async def insert(this: Runtime, job_id: str) -> None:
+    """Insert one small row through the ORM and commit."""
+    async with this.database.transaction() as session:
+        now = datetime.now(UTC)
+        session.add(Delivery(job_id=UUID(job_id), task=INSERT, redeliveries=0, last_at=now))
