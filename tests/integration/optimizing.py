@@ -1,7 +1,10 @@
 """Optimization as worker processes have it, for tests: services, and an outbox that records."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from bespoke_workers.optimization.optimization import Optimization
 from bespoke_workers.programs.library import Library
 from bespoke_workers.settings import Settings
 from examples.support_desk import desk
+from examples.support_desk.standin_lm import StandinLM
 
 PROGRAM = "support"
 SAMPLE = Path(desk.__file__).with_name("sample.csv")
@@ -146,3 +150,49 @@ def lessons(count: int, person: int = 0) -> tuple[dict[str, Any], ...]:
 def texts(fields: Sequence[dict[str, Any]]) -> set[str]:
     """Return the messages of examples."""
     return {str(one["text"]) for one in fields}
+
+
+async def until(true: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
+    """Wait for something to become true; raises TimeoutError if it does not."""
+    async with asyncio.timeout(seconds):
+        while not await true():
+            await asyncio.sleep(0.02)
+
+
+async def calls_made(lm: StandinLM, calls: int) -> None:
+    """Wait until the stand-in has answered so many calls."""
+
+    async def made() -> bool:
+        return lm.calls >= calls
+
+    await until(made)
+
+
+async def _run(url: str, home: str, lm: str, job_id: str, lease_s: str) -> None:
+    async with working(url, Path(home), lm=lm, lease_s=float(lease_s)) as worker:
+        worker.library.registered(PROGRAM)
+        await worker.optimization.run(UUID(job_id))
+
+
+@contextmanager
+def worker_process(
+    worker: Worker, lm: StandinLM, job_id: UUID
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one row in a process of its own, which the test may kill."""
+    url = worker.settings.database()
+    settings = worker.settings
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "tests.integration.optimizing",
+            url, str(settings.home), lm.url, str(job_id), str(settings.lease_s),
+        ]
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(*sys.argv[1:]))

@@ -7,7 +7,7 @@ stands for more than one user, and nothing is kept in a worker's memory.
 """
 
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -90,7 +90,7 @@ class Batches:
         except Exception as error:  # noqa: BLE001  # progress is no reason to fail
             _log.warning("progress not told", error=type(error).__name__)
 
-    def enqueue_nightly(self, tier: Tier) -> None:
+    def enqueue_nightly(self, tier: str) -> None:
         """Enqueue tonight's batch of a tier for each registered program.
 
         Raises Transient if the broker is away.
@@ -100,7 +100,7 @@ class Batches:
         for program in registry.names():
             payload = OptimizeTier(
                 program=program,
-                tier=tier,
+                tier=cast("Tier", tier),
                 night=tonight,
                 max_concurrent=self._settings.nightly_max_concurrent,
             )

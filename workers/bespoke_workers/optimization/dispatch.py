@@ -15,6 +15,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import Parked
 from bespoke_workers.optimization import records
+from bespoke_workers.optimization.leases import WHILE_IT_RAN
 from bespoke_workers.outbox import Outbox
 
 FIRST_PATIENCE: Final = timedelta(seconds=5)
@@ -63,7 +64,7 @@ class Dispatch:
             )
             .values(
                 state=case((cancelled, "cancelled"), else_="parked"),
-                error=case((cancelled, "cancelled while it ran"), else_=reason),
+                error=case((cancelled, WHILE_IT_RAN), else_=reason),
                 lease_owner=None,
                 lease_until=None,
                 finished_at=func.now(),

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, func, or_, update
+from sqlalchemy import ColumnElement, and_, func, or_, true, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.optimization import Optimized
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
+from bespoke_workers.errors import Cancelled
 from bespoke_workers.optimization.stopping import LostLease
 
+WHILE_IT_RAN = "cancelled while it ran"
 CLAIMED = (
     col(OptimizationJob.id),
     col(OptimizationJob.user_id),
@@ -108,10 +110,15 @@ class Leases:
         result: Optimized | None = None,
         error: str | None = None,
     ) -> None:
-        """End the row in the caller's transaction; raises LostLease if it is not this run's."""
+        """End the row in the caller's transaction.
+
+        Raises LostLease if it is not this run's, Cancelled if it is to succeed although
+        somebody was told that it is cancelled.
+        """
+        asked = col(OptimizationJob.cancel_requested)
         statement = (
             update(OptimizationJob)
-            .where(_held(claim))
+            .where(_held(claim), asked.is_(False) if state == "succeeded" else true())
             .values(
                 state=state,
                 result=None if result is None else result.model_dump(mode="json"),
@@ -122,8 +129,11 @@ class Leases:
             )
         )
         ended = await session.exec(statement)
-        if ended.rowcount != 1:
-            raise lost(claim)
+        if ended.rowcount == 1:
+            return
+        if (await session.exec(select(asked).where(_held(claim)))).first():
+            raise Cancelled(WHILE_IT_RAN)
+        raise lost(claim)
 
 
 def lost(claim: Claim) -> LostLease:

@@ -26,6 +26,7 @@ def build(settings: Settings) -> Any:
     # Without it, the first look-up of a price fetches a file from the internet.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")
     import dspy
+    from dspy.utils.exceptions import LMConfigurationError
 
     options: dict[str, Any] = {"temperature": settings.lm_temperature, "timeout": CALL_SECONDS}
     if settings.lm_api_base is not None:
@@ -33,8 +34,10 @@ def build(settings: Settings) -> Any:
     if settings.lm_api_key is not None:
         options["api_key"] = settings.lm_api_key.get_secret_value()
     try:
+        if settings.lm_temperature == 0 and _has_its_own_temperature(model):
+            options["temperature"] = None
         return dspy.LM(model, **options)
-    except dspy.utils.exceptions.LMConfigurationError:
+    except LMConfigurationError:
         raise Misconfigured(
             f"BESPOKE_LM_TEMPERATURE: got {settings.lm_temperature:g}, which {model!r} does not "
             "take; set it to 1"
@@ -43,3 +46,15 @@ def build(settings: Settings) -> Any:
         raise Misconfigured(
             f"BESPOKE_LM: got {model!r}; set it to provider/model, such as openai/gpt-4o-mini"
         ) from None
+
+
+def _has_its_own_temperature(model: str) -> bool:
+    """Return whether DSPy refuses any temperature but 1 for a model, as for OpenAI's reasoning."""
+    import dspy
+    from dspy.utils.exceptions import LMConfigurationError
+
+    try:
+        dspy.LM(model, temperature=0.5)
+    except LMConfigurationError:
+        return True
+    return False

@@ -27,7 +27,9 @@ async def plan_page(session: AsyncSession, batch: Batch) -> bool:
     )
     seen = page.order_by(col(Learner.user_id)).limit(PAGE).subquery()
     eligible = _eligible(seen.c, batch)
-    users = (await session.execute(select(seen.c.user_id, eligible).order_by(seen.c.user_id))).all()
+    connection = await session.connection()
+    judged = select(seen.c.user_id, eligible).order_by(seen.c.user_id)
+    users = (await connection.execute(judged)).all()
     if not users:
         return False
     chosen = [user_id for user_id, is_eligible in users if is_eligible]

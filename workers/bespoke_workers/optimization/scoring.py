@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from dspy.utils.exceptions import LMError
 from dspy.utils.parallelizer import ParallelExecutor
@@ -12,6 +12,9 @@ from bespoke_workers.errors import Refused
 from bespoke_workers.optimization.comparison import Score
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.programs.registry import Program
+
+GIVE_UP_AFTER: Final = 8
+"""Examples without an answer, if none had one: each took seconds of retrying."""
 
 
 def score(
@@ -24,17 +27,22 @@ def score(
     and nothing of its text, which may quote an example.
     """
     errors: Counter[str] = Counter()
+    answered: Counter[bool] = Counter()
 
-    def one(example: Any) -> Score | str:
+    def one(example: Any) -> Score:
+        if not answered[True] and answered[False] >= GIVE_UP_AFTER:
+            return None
         try:
             prediction = module(**example.inputs())
         except LMError:
+            answered[False] += 1
             return None
         except Exception as error:  # noqa: BLE001  # an application's program may raise anything
             errors[f"the program {program.name!r} raised {type(error).__name__}"] += 1
             return 0.0
         finally:
             watch.advance()
+        answered[True] += 1
         try:
             return _number(program.metric(example, prediction))
         except Exception as error:  # noqa: BLE001  # and so may its metric

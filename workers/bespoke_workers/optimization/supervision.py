@@ -12,7 +12,7 @@ import structlog
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Cancelled, Permanent
-from bespoke_workers.optimization.leases import Claim, Leases, lost
+from bespoke_workers.optimization.leases import WHILE_IT_RAN, Claim, Leases, lost
 from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
@@ -109,7 +109,7 @@ class Supervision:
             if due:
                 held_from = renewed = began
             if cancelled:
-                return self._request(Cancelled("cancelled while it ran"))
+                return self._request(Cancelled(WHILE_IT_RAN))
 
     async def _tell(self, watch: Watch, thread: "asyncio.Task[T]") -> None:
         told: Progress | None = None

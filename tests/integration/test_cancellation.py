@@ -1,0 +1,152 @@
+"""Cancelling: what waits never begins, what runs is stopped, what has ended stays as it is."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bespoke_schemas.examples import Add
+from bespoke_schemas.ids import uuid7
+from bespoke_schemas.jobs import Cancel
+from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
+from bespoke_workers.errors import Cancelled
+from examples.support_desk.standin_lm import StandinLM
+from tests.integration.memory_workers import in_loop
+from tests.integration.optimizing import PROGRAM, calls_made, working
+
+
+def lesson() -> dict[str, Any]:
+    return {"text": "m", "label": "t"}
+
+
+@in_loop
+async def test_a_short_job_that_was_cancelled_before_it_came_has_no_effect(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path) as worker:
+        payload = Add(user_id="ada", program=PROGRAM, example=lesson())
+        cancel = Cancel(job_id=payload.id)
+        cancelled = await worker.cancellation.cancel(cancel)
+        assert cancelled.cancelled
+        assert isinstance(worker.outbox.failed[payload.id], Cancelled)
+        with pytest.raises(Cancelled, match="cancelled before it began"):
+            await worker.examples.add(payload)
+        assert await worker.execute("SELECT count(*) FROM example") == [0]
+        assert await worker.cancellation.cancel(cancel) == cancelled
+        again = await worker.cancellation.cancel(Cancel(job_id=payload.id))
+        assert (again.cancelled, again.reason) == (False, "it has ended: cancelled")
+
+
+@in_loop
+async def test_a_job_that_has_ended_is_not_cancelled(database_url: str, tmp_path: Path) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            payload = Add(user_id="ada", program=PROGRAM, example=lesson())
+            added = await worker.examples.add(payload)
+            answer = await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            assert (answer.cancelled, answer.reason) == (False, "it has ended: done")
+            assert await worker.examples.add(payload) == added
+            optimization = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(optimization)
+            optimized = await worker.optimization.run(optimization.id)
+            answer = await worker.cancellation.cancel(Cancel(job_id=optimization.id))
+            assert (answer.cancelled, answer.reason) == (False, "it has ended: succeeded")
+            assert await worker.optimization.run(optimization.id) == optimized
+            assert worker.outbox.failed == {}
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+@in_loop
+async def test_an_optimization_that_waits_is_never_run(
+    database_url: str, tmp_path: Path, accepted: bool
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 12)
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            if accepted:
+                await worker.optimization.accept(payload)
+            answer = await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            assert answer.cancelled
+            assert isinstance(worker.outbox.failed[payload.id], Cancelled)
+            with pytest.raises(Cancelled, match="cancelled before it began"):
+                await worker.optimization.accept(payload)
+            if accepted:
+                with pytest.raises(Cancelled, match="cancelled before it began"):
+                    await worker.optimization.run(payload.id)
+            assert lm.calls == 0
+
+
+@in_loop
+async def test_accepting_and_cancelling_at_once_has_one_outcome(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            for _ in range(10):
+                payload = OptimizeUser(user_id="ada", program=PROGRAM)
+                accepted, answer = await asyncio.gather(
+                    worker.optimization.accept(payload),
+                    worker.cancellation.cancel(Cancel(job_id=payload.id)),
+                    return_exceptions=True,
+                )
+                assert not isinstance(answer, BaseException)
+                if answer.cancelled:
+                    with pytest.raises(Cancelled):
+                        await worker.optimization.accept(payload)
+                else:
+                    assert accepted is None
+                    assert (await worker.row(payload.id)).state == "queued"
+
+
+@in_loop
+async def test_a_run_whose_worker_died_after_the_request_ends_cancelled(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            assert await worker.optimization._leases.claim(payload.id) is not None
+            await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            await worker.execute("UPDATE optimization_job SET lease_until = now()")
+            await worker.optimization.reap()
+            assert await worker.states() == ["cancelled"]
+            with pytest.raises(Cancelled, match="cancelled while it ran"):
+                await worker.optimization.run(payload.id)
+
+
+@in_loop
+async def test_a_batch_is_cancelled_with_all_of_its_users(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM(latency=timedelta(milliseconds=50)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            for number in range(5):
+                await worker.teach(f"user-{number}", 40)
+            payload = OptimizeTier(program=PROGRAM, tier="basic", max_concurrent=2)
+            await worker.batches.plan(payload)
+            running = asyncio.create_task(worker.optimization.run(worker.outbox.runs[0]))
+            await calls_made(lm, 1)
+            answer = await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            assert answer.cancelled
+            with pytest.raises(Cancelled):
+                await running
+            assert await worker.states() == ["cancelled"] * 5
+            assert isinstance(worker.outbox.failed[payload.id], Cancelled)
+            with pytest.raises(Cancelled):
+                await worker.batches.plan(payload)
+            sent = len(worker.outbox.runs)
+            await worker.optimization.reap()
+            assert len(worker.outbox.runs) == sent
+
+
+@in_loop
+async def test_an_id_that_nobody_has_is_kept_from_beginning(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path) as worker:
+        answer = await worker.cancellation.cancel(Cancel(job_id=uuid7()))
+        assert (answer.cancelled, answer.reason) == (True, "it had not begun, and will not")

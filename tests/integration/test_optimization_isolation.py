@@ -1,0 +1,47 @@
+"""Users who are optimized at once in one process see nothing of each other."""
+
+import asyncio
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bespoke_schemas.examples import AddMany
+from bespoke_workers.optimization.lm_cache import FILE
+from examples.support_desk.standin_lm import StandinLM
+from tests.integration.memory_workers import in_loop
+from tests.integration.optimizing import PROGRAM, Worker, lessons, working
+
+USERS = ("ada", "bob", "cay", "dan")
+
+
+async def taught(worker: Worker, user_id: str) -> None:
+    """Teach the same messages, each with the user's own marker in text and label."""
+    marked = tuple(
+        {"text": f"{one['text']} marker-{user_id}", "label": f"{one['label']} marker-{user_id}"}
+        for one in lessons(60)
+    )
+    await worker.examples.add_many(AddMany(user_id=user_id, program=PROGRAM, examples=marked))
+
+
+@pytest.mark.parametrize("tier", ["basic", "advanced", "premium"])
+@in_loop
+async def test_nothing_that_is_written_for_one_user_holds_another_s(
+    database_url: str, tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bespoke_workers.optimization.lm_cache.remove", lambda home, job: None)
+    with StandinLM(latency=timedelta(milliseconds=2)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            for user_id in USERS:
+                await taught(worker, user_id)
+            done = await asyncio.gather(*(worker.optimize(user, tier=tier) for user in USERS))
+            assert sum(optimized.lm_calls for optimized in done) == lm.calls
+            for optimized in done:
+                version = await worker.in_use(optimized.user_id)
+                assert version is not None
+                answers = tmp_path / "lm-cache" / str(version.id) / FILE
+                for written in (json.dumps(version.state), answers.read_text()):
+                    assert f"marker-{optimized.user_id}" in written
+                    for other in set(USERS) - {optimized.user_id}:
+                        assert f"marker-{other}" not in written

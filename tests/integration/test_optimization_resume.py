@@ -1,0 +1,131 @@
+"""A worker that is killed in the middle: another one goes on and pays for nothing twice."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bespoke_schemas.optimization import OptimizeUser
+from bespoke_workers.errors import Parked
+from bespoke_workers.optimization import lm_cache
+from examples.support_desk.standin_lm import StandinLM
+from tests.integration.memory_workers import in_loop
+from tests.integration.optimizing import (
+    PROGRAM,
+    Worker,
+    calls_made,
+    until,
+    worker_process,
+    working,
+)
+
+LEASE_S = 1.5
+
+
+async def taken_up_again(worker: Worker) -> None:
+    """Reap until the dead worker's lease has run out and the row is sent again."""
+    sent = len(worker.outbox.runs)
+
+    async def again() -> bool:
+        await worker.optimization.reap()
+        return len(worker.outbox.runs) > sent
+
+    await until(again)
+
+
+@pytest.mark.parametrize(("count", "killed_at"), [(20, 8), (80, 34), (210, 350)])
+@in_loop
+async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
+    database_url: str, tmp_path: Path, count: int, killed_at: int
+) -> None:
+    async with working(
+        database_url, tmp_path, lm="http://set-below.invalid", lease_s=LEASE_S
+    ) as teacher:
+        await teacher.teach("ada", count)
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            undisturbed = await worker.optimize("ada")
+            assert undisturbed.lm_calls == lm.calls
+            await worker.execute("DELETE FROM active_program")
+    with StandinLM(latency=timedelta(milliseconds=10)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, lease_s=LEASE_S) as worker:
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            with worker_process(worker, lm, payload.id) as process:
+                await calls_made(lm, killed_at)
+                process.kill()
+                await asyncio.to_thread(process.wait)
+            assert lm_cache.left_over(tmp_path) == [str(payload.id)]
+            assert (await worker.row(payload.id)).state == "running"
+            assert await worker.optimization.run(payload.id) is None
+            await taken_up_again(worker)
+            resumed = await worker.optimization.run(payload.id)
+            assert resumed is not None
+            assert lm.calls <= undisturbed.lm_calls + 4  # those under way when it was killed
+            assert lm.calls <= max(1.02 * undisturbed.lm_calls, undisturbed.lm_calls + 4)
+            assert resumed.lm_calls == undisturbed.lm_calls
+            assert resumed.prompt_tokens == undisturbed.prompt_tokens
+            assert resumed.score_after == undisturbed.score_after
+            first, second = await worker.execute("SELECT state FROM program_version")
+            assert first == second
+            assert (await worker.row(payload.id)).attempts == 2
+            assert lm_cache.left_over(tmp_path) == []
+
+
+@in_loop
+async def test_a_run_that_kills_each_of_its_workers_is_parked(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url, max_deliveries=3) as worker:
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            for _ in range(3):
+                assert await worker.optimization._leases.claim(payload.id) is not None
+                await worker.execute("UPDATE optimization_job SET lease_until = now()")
+            assert await worker.optimization.run(payload.id) is None
+            await worker.optimization.reap()
+            assert (await worker.row(payload.id)).state == "parked"
+            with pytest.raises(Parked, match="parked: 3 workers died"):
+                await worker.optimization.run(payload.id)
+            await worker.execute(
+                "UPDATE optimization_job SET finished_at = finished_at - interval '6 s'"
+            )
+            await worker.optimization.reap()
+            assert isinstance(worker.outbox.failed[payload.id], Parked)
+
+
+@in_loop
+async def test_a_run_that_lost_its_lease_writes_nothing(database_url: str, tmp_path: Path) -> None:
+    with StandinLM(latency=timedelta(milliseconds=50)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, lease_s=3) as worker:
+            await worker.teach("ada", 80)
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            running = asyncio.create_task(worker.optimization.run(payload.id))
+            await calls_made(lm, 1)
+            await worker.execute("UPDATE optimization_job SET lease_owner = 'another'")
+            assert await asyncio.wait_for(running, 5) is None
+            row = await worker.row(payload.id)
+            assert (row.state, row.lease_owner) == ("running", "another")
+            assert await worker.execute("SELECT count(*) FROM program_version") == [0]
+            assert worker.outbox.failed == {}
+
+
+@in_loop
+async def test_a_long_run_keeps_its_lease(database_url: str, tmp_path: Path) -> None:
+    with StandinLM(latency=timedelta(milliseconds=100)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, lease_s=0.6) as worker:
+            await worker.teach("ada", 80)
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            running = asyncio.create_task(worker.optimization.run(payload.id))
+            while not running.done():
+                await worker.optimization.reap()
+                await asyncio.wait({running}, timeout=0.05)
+            optimized = running.result()
+            assert optimized is not None
+            assert optimized.seconds > 1.2
+            assert worker.outbox.runs == [payload.id]
+            assert (await worker.row(payload.id)).attempts == 1

@@ -1,0 +1,98 @@
+"""Cancelled, over budget, out of time: a run stops within seconds and calls no LM afterwards."""
+
+import asyncio
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bespoke_schemas.jobs import Cancel
+from bespoke_schemas.optimization import OptimizeUser
+from bespoke_workers.errors import Cancelled, Permanent
+from bespoke_workers.optimization.stopping import OutOfBudget
+from examples.support_desk.standin_lm import StandinLM
+from tests.integration.memory_workers import in_loop
+from tests.integration.optimizing import PROGRAM, calls_made, working
+
+TIERS = [("basic", 3), ("advanced", 40), ("premium", 150)]
+
+
+@pytest.mark.parametrize(("tier", "calls"), TIERS)
+@in_loop
+async def test_a_cancelled_run_stops_within_two_seconds(
+    database_url: str, tmp_path: Path, tier: Any, calls: int
+) -> None:
+    with StandinLM(latency=timedelta(milliseconds=25)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 120)
+            payload = OptimizeUser(user_id="ada", program=PROGRAM, tier=tier)
+            await worker.optimization.accept(payload)
+            running = asyncio.create_task(worker.optimization.run(payload.id))
+            await calls_made(lm, calls)
+            cancelled = await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            asked = time.monotonic()
+            assert cancelled.cancelled
+            assert cancelled.reason == "it runs, and stops within seconds"
+            with pytest.raises(Cancelled, match="cancelled while it ran"):
+                await running
+            assert time.monotonic() - asked < 2
+            made = lm.calls
+            row = await worker.row(payload.id)
+            assert (row.state, row.error) == ("cancelled", "cancelled while it ran")
+            assert isinstance(worker.outbox.failed[payload.id], Cancelled)
+            await worker.optimize("bob", tier="basic")
+            assert lm.calls == made
+            assert await worker.in_use("ada") is None
+
+
+@in_loop
+async def test_a_cancelled_run_is_told_at_once_though_a_call_is_still_under_way(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM(latency=timedelta(seconds=6)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 12)
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            running = asyncio.create_task(worker.optimization.run(payload.id))
+            await calls_made(lm, 1)
+            await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            asked = time.monotonic()
+            while payload.id not in worker.outbox.failed:
+                await asyncio.sleep(0.02)
+            assert time.monotonic() - asked < 2
+            assert not running.done()
+            with pytest.raises(Cancelled):
+                await running
+            assert lm.calls == 4
+
+
+@pytest.mark.parametrize("tier", ["basic", "advanced", "premium"])
+@in_loop
+async def test_no_optimizer_pays_for_more_calls_than_it_may(
+    database_url: str, tmp_path: Path, tier: Any
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url, optimization_lm_calls=45) as worker:
+            await worker.teach("ada", 120)
+            with pytest.raises(OutOfBudget, match="paid for 45 LM calls") as told:
+                await worker.optimize("ada", tier=tier)
+            assert "BESPOKE_OPTIMIZATION_LM_CALLS" in str(told.value)
+            assert lm.calls == 45
+            assert await worker.states() == ["failed"]
+
+
+@in_loop
+async def test_a_run_ends_at_its_deadline(database_url: str, tmp_path: Path) -> None:
+    with StandinLM(latency=timedelta(milliseconds=50)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, optimization_seconds=1.0) as worker:
+            await worker.teach("ada", 200)
+            began = time.monotonic()
+            with pytest.raises(Permanent, match="took longer than 1 seconds"):
+                await worker.optimize("ada")
+            assert time.monotonic() - began < 4
+            made = lm.calls
+            await worker.optimize("bob", tier="basic")
+            assert lm.calls == made
