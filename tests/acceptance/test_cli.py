@@ -183,11 +183,10 @@ def test_without_a_database_nothing_is_done(
     ("url", "code", "told"),
     [
         (f"postgresql://a:{PASSWORD}@127.0.0.1/db", 2, "got a URL of scheme 'postgresql'"),
-        (f"postgresql+asyncpg://a:{PASSWORD}@127.0.0.1:x/db", 2, "not a URL"),
         (f"postgresql+asyncpg://a:{PASSWORD}@127.0.0.1/db?sslmode=require", 2, "'sslmode'"),
         (f"postgresql+asyncpg://a:{PASSWORD}@127.0.0.1:PORT/db", 1, "cannot be reached"),
     ],
-    ids=["scheme", "port", "parameter", "away"],
+    ids=["scheme", "parameter", "away"],
 )
 def test_a_database_url_that_cannot_be_used_is_one_line(
     bespoke: Bespoke, closed_port: int, url: str, code: int, told: str

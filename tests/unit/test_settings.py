@@ -257,4 +257,22 @@ def test_nothing_but_the_settings_reads_the_environment() -> None:
 
     found = [path for path in root.rglob("*.py") if readers.search(path.read_text("utf-8"))]
 
-    assert found == []
+    assert [path.name for path in found] == ["settings.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("CELERY_BROKER_URL", "BROKER_URL"), ("CELERY_RESULT_BACKEND", "RESULT_URL")],
+)
+def test_a_variable_that_celery_would_prefer_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, ours: str
+) -> None:
+    settings.refuse_overrides()
+    monkeypatch.setenv(name, f"redis://:{PASSWORD}@elsewhere/0")
+
+    with pytest.raises(Misconfigured) as refused:
+        settings.refuse_overrides()
+
+    assert str(refused.value) == (
+        f"{name} is set, which Celery would use in place of BESPOKE_{ours}; unset it"
+    )

@@ -8,9 +8,9 @@ from bespoke_workers import settings
 @click.command()
 def migrate() -> None:
     """Bring the database to the schema that this version needs."""
+    url = settings.load().database()
     from bespoke_workers.database import migrate as migrations
 
-    url = settings.load().database()
     before = migrations.current(url)
     migrations.upgrade(url)
     after = migrations.head()
