@@ -6,6 +6,7 @@ one ends, and by the reaper. Whoever finds nothing left ends the batch. No messa
 stands for more than one user, and nothing is kept in a worker's memory.
 """
 
+import time
 from datetime import datetime
 from typing import Final, cast
 from uuid import UUID
@@ -32,6 +33,7 @@ from bespoke_workers.programs import registry
 from bespoke_workers.settings import Settings
 
 OPEN: Final = ("planning", "running")
+TELL_SECONDS: Final = 1.0
 
 _log = structlog.get_logger("bespoke.optimization")
 
@@ -45,6 +47,7 @@ class Batches:
         self._outbox = outbox
         self._dispatch = Dispatch(database, outbox, max_attempts=settings.max_deliveries)
         self._answers = Answers(database, outbox)
+        self._told_at: dict[UUID, float] = {}
 
     async def plan(self, payload: OptimizeTier) -> BatchSummary | None:
         """Plan a batch; None, since the answer comes when it ends; at once if it has no user.
@@ -78,17 +81,13 @@ class Batches:
             queued = await _queue(session, batch)
             ended = batch.state == "running" and not await _unfinished(session, batch_id)
             summary = await self._end(session, batch) if ended else None
-            progress = await _progress(session, batch)
         self._dispatch.send(queued)
         if summary is not None:
             facts = summary.model_dump(mode="json", exclude={"errors"})
             events.emit("dspy.optimization.batch_complete", **facts)
             await self._answers.quietly(self._answers.give_batch, batch_id)
             return
-        try:
-            self._outbox.progress(batch_id, OptimizeTier.task, progress)
-        except Exception as error:  # noqa: BLE001  # progress is no reason to fail
-            _log.warning("progress not told", error=type(error).__name__)
+        await self._tell(batch)
 
     def enqueue_nightly(self, tier: str) -> None:
         """Enqueue tonight's batch of a tier for each registered program.
@@ -108,6 +107,18 @@ class Batches:
                 self._outbox.enqueue(payload)
             except Exception as error:
                 raise Transient(f"the broker failed: {type(error).__name__}") from error
+
+    async def _tell(self, batch: Batch) -> None:
+        """Tell how far a batch is, once a second at most: it takes a count of all its rows."""
+        if time.monotonic() - self._told_at.get(batch.id, -TELL_SECONDS) < TELL_SECONDS:
+            return
+        self._told_at = {batch.id: time.monotonic()}
+        async with self._database.transaction() as session:
+            progress = await _progress(session, batch)
+        try:
+            self._outbox.progress(batch.id, OptimizeTier.task, progress)
+        except Exception as error:  # noqa: BLE001  # progress is no reason to fail
+            _log.warning("progress not told", error=type(error).__name__)
 
     async def _begin(self, session: AsyncSession, payload: OptimizeTier) -> BatchSummary | None:
         """Write the batch's row; return the answer if this payload's answer is known already."""

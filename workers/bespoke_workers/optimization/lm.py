@@ -12,7 +12,7 @@ CALL_SECONDS = 120.0
 
 def require(settings: Settings) -> str:
     """Return the model's name; raises Misconfigured where none is set."""
-    if settings.lm is None:
+    if not settings.lm:
         raise Misconfigured(
             "BESPOKE_LM is not set, and optimizing needs a language model; set it to one that "
             "DSPy takes, such as openai/gpt-4o-mini, and BESPOKE_LM_API_KEY to its key"

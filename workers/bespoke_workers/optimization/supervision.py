@@ -76,8 +76,9 @@ class Supervision:
             if not thread.done():
                 self._stop.request(Cancelled("stopped: its worker was shut down"))
             await asyncio.wait({thread, telling})
-        if self._stop.reason is not None and not isinstance(thread.exception(), Exception):
-            raise self._stop.reason
+        if self._stop.reason is not None:
+            # What the thread came to no longer counts, not even how it failed.
+            raise self._stop.reason from thread.exception()
         return thread.result()
 
     def _expire(self) -> None:
