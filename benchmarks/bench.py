@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+from celery import Celery
+from pydantic import SecretStr
 
+from bespoke_workers.app import make_celery
 from bespoke_workers.database import migrate
 from bespoke_workers.local import LocalPostgres, LocalRedis
+from bespoke_workers.settings import Settings
+from tests.nodes.waiting import wait_until
 from tests.nodes.worker import WorkerContainer
 
 
@@ -67,7 +72,26 @@ class Servers:
             queues=queues,
             concurrency=2,
             arguments=("--include", "benchmarks.tasks"),
+            log_level="WARNING",  # Celery's own default
         )
+
+    def app(self) -> Celery:
+        """Return a Celery application on these servers."""
+        config = Settings(
+            broker_url=SecretStr(self.redis.url), database_url=SecretStr(self.postgres.url)
+        )
+        return make_celery(lambda: config)
+
+    @contextlib.contextmanager
+    def ready(self, worker: WorkerContainer) -> Iterator[WorkerContainer]:
+        """Run a worker, from when it answers."""
+        try:
+            worker.start()
+            inspect = self.app().control.inspect(timeout=0.5)
+            wait_until(inspect.ping, "the worker answers")
+            yield worker
+        finally:
+            worker.teardown()
 
 
 @contextlib.contextmanager
@@ -75,7 +99,9 @@ def servers() -> Iterator[Servers]:
     """Run private servers for one benchmark."""
     with tempfile.TemporaryDirectory(prefix="bespoke-bench-") as directory:
         home = Path(directory)
-        running = Servers(home, LocalPostgres(home / "postgres"), LocalRedis(home / "redis"))
+        running = Servers(
+            home, LocalPostgres(home / "postgres", durable=False), LocalRedis(home / "redis")
+        )
         try:
             running.postgres.start()
             running.redis.start()
@@ -84,13 +110,3 @@ def servers() -> Iterator[Servers]:
         finally:
             running.redis.stop()
             running.postgres.stop()
-
-
-@contextlib.contextmanager
-def ready(worker: WorkerContainer) -> Iterator[WorkerContainer]:
-    """Run a worker."""
-    try:
-        worker.ready()
-        yield worker
-    finally:
-        worker.teardown()

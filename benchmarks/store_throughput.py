@@ -12,15 +12,12 @@ from functools import partial
 
 import psutil
 import redis
-from pydantic import SecretStr
 
-from benchmarks.bench import Figure, Servers, ready, servers
+from benchmarks.bench import Figure, Servers, servers
 from benchmarks.tasks import INSERT
 from bespoke_client import Client, memories
 from bespoke_schemas import uuid7
 from bespoke_schemas.queues import SHARDS
-from bespoke_workers.app import make_celery
-from bespoke_workers.settings import Settings
 from tests.nodes.waiting import wait_until
 from tests.nodes.worker import WorkerContainer
 
@@ -32,7 +29,7 @@ MIB = 1024 * 1024
 
 def measure() -> Iterator[Figure]:
     """Yield the figures."""
-    with servers() as running, ready(running.worker("memories")) as worker:
+    with servers() as running, running.ready(running.worker("memories")) as worker:
         stores, inserts = [], []
         for number in range(ROUNDS):
             inserts.append(_rate(running, worker, _enqueue_inserts, "delivery"))
@@ -62,8 +59,7 @@ def _rate(
 
 
 def _enqueue_inserts(running: Servers) -> None:
-    config = Settings(broker_url=SecretStr(running.redis.url))
-    app = make_celery(lambda: config)
+    app = running.app()
     with app.producer_pool.acquire() as producer, producer.batch():  # type: ignore[attr-defined]  # newer than celery-types
         for number in range(JOBS):
             app.send_task(

@@ -42,7 +42,7 @@ class ProcessContainer:
         self._process: subprocess.Popen[str] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
-        self._output = ""
+        self._lines: list[str] = []
         self._at_end = True
         self._told = threading.Condition()
 
@@ -97,15 +97,16 @@ class ProcessContainer:
 
     def logs(self) -> str:
         """All that the command has printed so far."""
-        return self._output
+        return "".join(self._lines)
 
     def wait_for_log(self, text: str, seconds: float = SECONDS, *, after: int = 0) -> None:
         """Return once `text` is printed beyond position `after`; AssertionError with the log."""
         with self._told:
             self._told.wait_for(
-                lambda: text in self._output[after:] or self._at_end, timeout=seconds
+                lambda: text in self.logs()[after:] or self._at_end, timeout=seconds
             )
-        assert text in self._output[after:], f"{self.name} never printed {text!r}: {self._output}"
+        output = self.logs()
+        assert text in output[after:], f"{self.name} never printed {text!r}: {output}"
 
     def children(self) -> list[psutil.Process]:
         """The main process's descendants."""
@@ -144,7 +145,7 @@ class ProcessContainer:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.terminate(timeout)
         self.teardown()
-        after = len(self._output)
+        after = len(self.logs())
         self.start()
         self.wait_for_log(self.ready_prompt, after=after)
 
@@ -173,7 +174,7 @@ class ProcessContainer:
         with process.stdout as lines:
             for line in lines:
                 with self._told:
-                    self._output += line
+                    self._lines.append(line)
                     self._told.notify_all()
         with self._told:
             self._at_end = True

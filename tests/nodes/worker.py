@@ -24,9 +24,13 @@ class WorkerContainer(ProcessContainer):
         concurrency: int = 1,
         pool: str = "prefork",
         arguments: Sequence[str] = (),
+        log_level: str = "INFO",
         directory: Path | None = None,
     ) -> None:
-        """`queues` is a comma-separated list; `arguments` go to `celery worker` as they are."""
+        """`queues` is a comma-separated list; `arguments` go to `celery worker` as they are.
+
+        Above INFO, a worker does not say that it is ready.
+        """
         super().__init__(
             f"worker of {queues}",
             [],
@@ -35,8 +39,9 @@ class WorkerContainer(ProcessContainer):
             ready_prompt=" ready.",
         )
         self._queues = queues
+        self._log_level = log_level
         self._command = [
-            *(sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", "INFO"),
+            *(sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", log_level),
             *("--hostname", f"{self.worker_name()}@{self.id}", "--queues", queues),
             *("--concurrency", str(concurrency), "--pool", pool),
             # Looking for other workers first would take a second of each start.
@@ -53,7 +58,7 @@ class WorkerContainer(ProcessContainer):
 
     def log_level(self) -> str:
         """Log level of the worker."""
-        return "INFO"
+        return self._log_level
 
     def worker_name(self) -> str:
         """The part of the node name before the @."""

@@ -26,7 +26,14 @@ from bespoke_schemas.jobs import Progress
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
 from bespoke_workers import runtime, settings
 from bespoke_workers.database import deliveries
-from bespoke_workers.errors import BespokeError, Permanent, Refused, Transient, UnexpectedFailure
+from bespoke_workers.errors import (
+    BespokeError,
+    Permanent,
+    Refused,
+    Transient,
+    UnexpectedFailure,
+    Unusable,
+)
 from bespoke_workers.observe import events, logging
 from bespoke_workers.runtime import Runtime
 
@@ -290,7 +297,7 @@ def _job(task: Task[Any, Any], perform: Callable[[Runtime], Outcome]) -> Outcome
                 deliveries.count(this.database, this.settings, str(task.request.id), task.name)
             )
         return perform(this)
-    except Transient as error:
+    except (Transient, Unusable) as error:
         raise _again(task, error) from None
     except (BespokeError, Ignore):
         raise
@@ -299,7 +306,7 @@ def _job(task: Task[Any, Any], perform: Callable[[Runtime], Outcome]) -> Outcome
         raise UnexpectedFailure.of(error, task.name) from None
 
 
-def _again(task: Task[Any, Any], error: Transient) -> Exception:
+def _again(task: Task[Any, Any], error: BespokeError) -> Exception:
     """Send the job again for later; it is never given up, since an outage is not its fault."""
     doubled = 2.0 ** min(task.request.retries, RETRY_DOUBLINGS)
     delay = min(doubled, RETRY_CAP_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, guards nothing

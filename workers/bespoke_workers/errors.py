@@ -5,6 +5,7 @@ BespokeError
 └── Permanent        will not pass: the job is refused once and for all, with its reason
     ├── Refused          the payload asks for something that cannot be done
     ├── Misconfigured    a setting is missing or wrong
+    │   └── Unusable         … so that no job can be done: jobs wait until it is corrected
     ├── Parked           the job killed its worker too many times
     └── Cancelled        the job was cancelled
 
@@ -31,6 +32,10 @@ class Refused(Permanent):
 
 class Misconfigured(Permanent):
     """A setting is missing or wrong; the text names it and says what to set."""
+
+
+class Unusable(Misconfigured):
+    """The database cannot be used as it is set or as it is; no job is at fault, so jobs wait."""
 
 
 class Parked(Permanent):

@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_workers.errors import BespokeError, Misconfigured, Transient
+from bespoke_workers.errors import BespokeError, Misconfigured, Transient, Unusable
 
 STATEMENT_TIMEOUT_MS = 60_000
 """No statement of a job may hang longer; long work is cut into pages."""
@@ -94,7 +94,7 @@ def _parsed(url: str) -> URL:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise the database's failures as ours: Transient, or Misconfigured with what to set.
+    """Raise the database's failures as ours: Transient, or Unusable with what to set.
 
     What remains is a bug; its text is cut down to its kind, as PostgreSQL quotes rows in it.
     """
@@ -112,9 +112,9 @@ def _translate(error: Exception) -> BespokeError | None:
     cause = _cause(error)
     kind, sqlstate = type(cause).__name__, getattr(cause, "sqlstate", None) or ""
     if sqlstate in WRONG_SETTINGS:
-        return Misconfigured(WRONG_SETTINGS[sqlstate])
+        return Unusable(WRONG_SETTINGS[sqlstate])
     if isinstance(cause, asyncpg.exceptions.ClientConfigurationError):
-        return Misconfigured(
+        return Unusable(
             "BESPOKE_DATABASE_URL: asyncpg refuses one of its parameters; correct or remove them"
         )
     if isinstance(cause, OSError) or sqlstate in UNREACHABLE_STATES:
