@@ -27,7 +27,6 @@ from examples.support_desk.work import LeftToTheNight, do_the_work
 
 SAMPLE = Path(__file__).with_name("sample.csv")
 HOME = Path(".bespoke/demo")
-MAX_MEMORIES = 100  # of the default 1,000, so that compaction has something to do
 WORKERS = 2
 NIGHT_SIZES = (30, 120)  # examples of two people more, whom the night's batches optimize
 
@@ -69,7 +68,7 @@ def run(path: Path, people: list[Desk], night: list[LeftToTheNight]) -> None:
             machine.start_processes(WORKERS, WORKERS, flower=False, beat=False)
             with Client() as client:
                 done = do_the_work(client, people, night, console)
-    console.print(report.text(path, model, config.embedder, done))
+    report.show(console, path, model, config.embedder, done)
 
 
 @contextlib.contextmanager
@@ -91,7 +90,7 @@ def environment() -> dict[str, str]:
     return {
         "BESPOKE_HOME": str(HOME.absolute()),
         "BESPOKE_PROGRAMS": "examples.support_desk.program",
-        "BESPOKE_MAX_MEMORIES": str(MAX_MEMORIES),
+        "BESPOKE_MAX_MEMORIES": str(report.MAX_MEMORIES),
         "LITELLM_LOCAL_MODEL_COST_MAP": "true",
     }
 
