@@ -13,6 +13,9 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$python; break; }; done)
 
+# Most tests wait for processes to start, so a few more than there are cores keep them busy.
+TEST_PROCESSES ?= 3
+
 ##@ Use
 .PHONY: help demo up
 help: ## List the targets
@@ -29,8 +32,8 @@ up: $(INSTALLED) ## Run PostgreSQL, Redis, workers, beat and Flower until Ctrl-C
 .PHONY: install test check lint types imports format chaos bench lock
 install: $(INSTALLED) ## Install everything into .venv
 
-test: $(INSTALLED) ## Run the tests, with the short form of the chaos run
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## Run the tests, with the short form of the chaos run (TESTS=path for some)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(TESTS)
 
 check: lint types imports test ## Everything that CI runs: lint, types, imports, tests
 

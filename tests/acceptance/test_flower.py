@@ -27,6 +27,7 @@ def test_flower_names_the_tasks_and_shows_no_contents(
     env = {"FLOWER_UNAUTHENTICATED_API": "true"}
     flower = start_command("flower", "--port", "0", ready="Visit me at", env=env)
     url = _url(flower)
+    wait_until(lambda: _seen_by_flower(url, client), "Flower receives events")
     job = client.enqueue(memories.Store(user_id=MARKER, content=f"My word is {MARKER}"))
     job.result(SECONDS)
     search = client.enqueue(memories.Search(user_id=MARKER, query=f"what is {MARKER}"))
@@ -47,6 +48,12 @@ def test_flower_names_the_tasks_and_shows_no_contents(
         assert MARKER not in _get(url, page), page
     assert MARKER not in worker.log()
     assert MARKER not in flower.logs()
+
+
+def _seen_by_flower(url: str, client: Client) -> bool:
+    """Do a job and tell whether Flower has seen any; it says it is ready before it listens."""
+    client.enqueue(memories.Count(user_id="ada")).result(SECONDS)
+    return bool(json.loads(_get(url, "/api/tasks")))
 
 
 def _url(flower: ProcessContainer) -> str:

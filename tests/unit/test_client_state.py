@@ -6,10 +6,9 @@ import pytest
 
 from bespoke_client import BadResult, JobCancelled, JobFailed, memories
 from bespoke_client.state import State, decode
-from bespoke_schemas import uuid7
 from bespoke_schemas.jobs import Progress, Status
 
-JOB = uuid7()
+JOB = UUID("01900000-0000-7000-8000-000000000001")
 SECRET = "never-to-be-shown"
 STORED = {"memory_id": str(JOB), "outcome": "merged", "count": 3}
 
