@@ -74,8 +74,8 @@ class UserRun:
             _log.error(
                 "unexpected failure", error=type(error).__name__, places=logging.places(error)
             )
-            bug = UnexpectedFailure(type(error).__name__, OptimizeUser.task)
-            await self._failed(claim, Permanent(str(bug)))
+            bug = UnexpectedFailure.of(error, OptimizeUser.task)
+            await self._failed(claim, bug)
             raise bug from None
 
     async def _optimize(self, claim: Claim, stop: Stop, supervision: Supervision) -> Optimized:
