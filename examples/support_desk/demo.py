@@ -38,7 +38,9 @@ def main() -> int:
     parser = ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--input", type=Path, default=SAMPLE, help="CSV of text,category")
     path: Path = parser.parse_args().input
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too: a shell that runs this in the background of a script has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         messages = load(path)
         people = desks(messages)

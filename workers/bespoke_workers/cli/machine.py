@@ -1,8 +1,9 @@
 """Servers and worker processes of one machine, started and stopped together."""
 
+import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import click
@@ -19,6 +20,18 @@ SHORT_QUEUES = "memories,reads,programs,optimization,upkeep"
 
 def _tell(line: str) -> None:
     click.echo(f"bespoke: {line}", err=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore the signals that ask for an end; what is going on here is the end."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    earlier = [signal.signal(number, signal.SIG_IGN) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, earlier, strict=True):
+            signal.signal(number, handler)
 
 
 class Machine:
@@ -43,12 +56,11 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         """Stop the processes, then the servers. A second Ctrl-C does not interrupt that."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._tell("stopping")
-        self._supervisor.stop()
-        if self._stack is not None:
-            self._stack.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with _uninterrupted():
+            self._tell("stopping")
+            self._supervisor.stop()
+            if self._stack is not None:
+                self._stack.stop()
 
     def start_processes(self, concurrency: int, runs: int, *, flower: bool, beat: bool) -> None:
         """Start workers, beat and Flower, and wait until the workers answer."""

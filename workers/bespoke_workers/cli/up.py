@@ -21,7 +21,8 @@ def up(concurrency: int, runs: int, flower: bool, beat: bool) -> None:
     Servers that BESPOKE_DATABASE_URL and BESPOKE_BROKER_URL name are used instead of local
     ones. A worker that dies is started again.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell that runs this in the background of a script has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         with Machine(settings.load()) as machine:
