@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from celery import Celery
@@ -46,17 +47,21 @@ class Servers:
     postgres: LocalPostgres
     redis: LocalRedis
 
-    def count(self, query: str) -> int:
-        """Run a query that answers with one number."""
+    def ask(self, query: str, *arguments: object) -> Any:
+        """Run a query and return the one value that it answers with."""
 
-        async def ask() -> int:
+        async def run() -> Any:
             connection = await asyncpg.connect(self.postgres.url.replace("+asyncpg", ""))
             try:
-                return int(await connection.fetchval(query))
+                return await connection.fetchval(query, *arguments)
             finally:
                 await connection.close()
 
-        return asyncio.run(ask())
+        return asyncio.run(run())
+
+    def count(self, query: str) -> int:
+        """Run a query that answers with one number."""
+        return int(self.ask(query))
 
     def worker(self, queues: str, **settings: str) -> WorkerContainer:
         """Return a worker with two processes, not started."""

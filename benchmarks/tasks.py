@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from uuid import UUID
 
-from bespoke_workers.app import internal
+from bespoke_schemas.memories import Counted
+from bespoke_workers.app import Outcome, internal
 from bespoke_workers.database.tables import Delivery
 from bespoke_workers.runtime import Runtime
 
@@ -11,8 +12,9 @@ INSERT = "benchmarks.insert"
 
 
 @internal(INSERT)
-async def insert(this: Runtime, job_id: str) -> None:
+async def insert(this: Runtime, job_id: str) -> Outcome:
     """Insert one small row through the ORM and commit."""
     async with this.database.transaction() as session:
         now = datetime.now(UTC)
         session.add(Delivery(job_id=UUID(job_id), task=INSERT, redeliveries=0, last_at=now))
+    return Outcome(INSERT, Counted(count=1))
