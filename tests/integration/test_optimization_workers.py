@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from bespoke_client import Client, Job, JobCancelled, JobFailed, examples, optimization
+from bespoke_workers.optimization.run import THREADS
 from examples.support_desk.standin_lm import StandinLM
 from tests.conftest import StartWorker
 from tests.integration.optimizing import MODULE, PROGRAM, lessons
@@ -92,7 +93,8 @@ def test_a_running_optimization_is_cancelled(
         job.result(SECONDS)
     made = lm.calls
     assert optimize(client, "nobody").result(SECONDS).tier == "none"
-    assert lm.calls == made
+    # The client is told at once, so calls that were on their way may arrive after that.
+    assert lm.calls <= made + THREADS
 
 
 def test_a_failure_is_told_in_one_line(
