@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.local.account import Account, let_through, run_as, unprivileged
-from bespoke_workers.local.child import Child
 from bespoke_workers.local.directory import own_directory
+from bespoke_workers.local.server import LocalServer
 
 DATABASE = "bespoke"
 MAJOR = "18"
@@ -45,7 +45,7 @@ SETTINGS = {
 NOT_DURABLE = {"fsync": "off"}
 
 
-class LocalPostgres:
+class LocalPostgres(LocalServer):
     """A private PostgreSQL with a database `bespoke`, on a Unix socket that only its owner opens.
 
     Data lives in `directory` and is found again by the next start. `durable=False` does not wait
@@ -54,12 +54,11 @@ class LocalPostgres:
     """
 
     def __init__(self, directory: Path, *, durable: bool = True) -> None:
-        self._directory = directory.expanduser().resolve()
+        # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one.
+        super().__init__("PostgreSQL", directory, signal.SIGINT, signal.SIGQUIT)
         self._data = self._directory / "data"
         self._durable = durable
         self._socket = _socket_directory(self._directory)
-        # SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one.
-        self._child = Child("PostgreSQL", self._directory, signal.SIGINT, signal.SIGQUIT)
 
     @property
     def url(self) -> str:
@@ -72,40 +71,9 @@ class LocalPostgres:
         return f"postgresql+asyncpg://postgres@/{database}?{query}"
 
     @property
-    def pid(self) -> int | None:
-        """Process id of the postmaster, None when it does not run."""
-        return self._child.pid
-
-    @property
     def is_new(self) -> bool:
         """Whether the next start has to create the data directory first."""
         return not self._data.exists()
-
-    def start(self) -> None:
-        """Start the server and wait until it takes connections; does nothing if it runs."""
-        if self.pid is not None:
-            return
-        self._child.kill()  # a server that has died by itself still has its leash and lock
-        own_directory(self._directory)
-        self._child.claim()
-        try:
-            self._launch()
-        except BaseException:
-            self._child.kill()
-            raise
-
-    def stop(self) -> None:
-        """Shut down fast (sessions are cut off, data is written), within 20 seconds."""
-        self._child.stop()
-
-    def kill(self) -> None:
-        """Kill every process of the server with SIGKILL; the next start recovers from the log."""
-        self._child.kill()
-
-    def restart(self) -> None:
-        """Stop and start, under the same URL."""
-        self.stop()
-        self.start()
 
     def _launch(self) -> None:
         binaries = _binaries()

@@ -12,8 +12,8 @@ import subprocess
 from pathlib import Path
 
 from bespoke_workers.errors import Misconfigured
-from bespoke_workers.local.child import Child
-from bespoke_workers.local.directory import own_directory, write_private
+from bespoke_workers.local.directory import write_private
+from bespoke_workers.local.server import LocalServer
 
 OLDEST = (6, 2)  # what Celery 5.7 needs
 READY_SECONDS = 60.0  # a long append-only file is replayed first
@@ -35,7 +35,7 @@ SETTINGS = {
 }
 
 
-class LocalRedis:
+class LocalRedis(LocalServer):
     """A private Redis on the loopback interface, with a password of its own.
 
     Data, port and password live in `directory`, so that a restart keeps both the jobs and the URL
@@ -43,10 +43,9 @@ class LocalRedis:
     """
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
-        self._directory = directory.expanduser().resolve()
-        self._asked_port = port
         # SIGTERM writes the append-only file out; so does every second before it.
-        self._child = Child("Redis", self._directory, signal.SIGTERM, signal.SIGKILL)
+        super().__init__("Redis", directory, signal.SIGTERM, signal.SIGKILL)
+        self._asked_port = port
 
     @property
     def url(self) -> str:
@@ -56,37 +55,6 @@ class LocalRedis:
     def url_for(self, number: int) -> str:
         """The URL of one of the 16 logical databases."""
         return f"redis://:{self._password()}@127.0.0.1:{self._port()}/{number}"
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the server, None when it does not run."""
-        return self._child.pid
-
-    def start(self) -> None:
-        """Start the server and wait until it answers; does nothing if it runs."""
-        if self.pid is not None:
-            return
-        self._child.kill()  # a server that has died by itself still has its leash and lock
-        own_directory(self._directory)
-        self._child.claim()
-        try:
-            self._launch()
-        except BaseException:
-            self._child.kill()
-            raise
-
-    def stop(self) -> None:
-        """Shut down in order; every accepted write is on disk afterwards."""
-        self._child.stop()
-
-    def kill(self) -> None:
-        """Kill the server with SIGKILL; the next start replays the append-only file."""
-        self._child.kill()
-
-    def restart(self) -> None:
-        """Stop and start, under the same URL."""
-        self.stop()
-        self.start()
 
     def _launch(self) -> None:
         binary, version = find_server()
