@@ -23,7 +23,9 @@ class _Deaf(io.TextIOBase):
         return len(text) if _silent.get() else self._stream.write(text)
 
     def flush(self) -> None:
-        self._stream.flush()
+        # Called at the end of this object too, when the stream may be gone.
+        if not self._stream.closed:
+            self._stream.flush()
 
     def isatty(self) -> bool:
         return self._stream.isatty()

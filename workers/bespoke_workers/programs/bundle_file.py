@@ -73,9 +73,10 @@ class Writer:
 
     def abort(self) -> None:
         """Remove what was written; a failure to do so is of no consequence."""
-        with contextlib.suppress(Exception):
-            if self._raw is not None:
-                self._raw.close()
+        for file in (self._gzip, self._raw):
+            with contextlib.suppress(Exception):
+                if file is not None:
+                    file.close()
         with contextlib.suppress(Exception):
             self._files.rm_file(self._part)
 
