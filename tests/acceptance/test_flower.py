@@ -40,6 +40,8 @@ def test_flower_names_the_tasks_and_shows_no_contents(
     with pytest.raises(JobFailed):
         refused.result(SECONDS)
 
+    start_command("beat", ready="reap-lost-runs")
+    wait_until(lambda: _states(url).get("bespoke.upkeep.reap") == "SUCCESS", "a reap has ended")
     wait_until(lambda: str(search.id) in _get(url, "/api/tasks"), "Flower has seen the jobs")
     tasks = json.loads(_get(url, "/api/tasks"))
     names = {task["name"] for task in tasks.values()}
@@ -54,6 +56,11 @@ def _seen_by_flower(url: str, client: Client) -> bool:
     """Do a job and tell whether Flower has seen any; it says it is ready before it listens."""
     client.enqueue(memories.Count(user_id="ada")).result(SECONDS)
     return bool(json.loads(_get(url, "/api/tasks")))
+
+
+def _states(url: str) -> dict[str, str]:
+    tasks = json.loads(_get(url, "/api/tasks")).values()
+    return {task["name"]: task["state"] for task in tasks}
 
 
 def _url(flower: ProcessContainer) -> str:

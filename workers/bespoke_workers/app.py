@@ -54,6 +54,7 @@ REAP_EVERY_SECONDS = 10.0
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT", bound=Result)
+OutcomeT = TypeVar("OutcomeT", bound="Outcome | None")
 Service = Callable[[Any, Runtime], Coroutine[object, object, ResultT | None]]
 
 _log = structlog.get_logger("bespoke.jobs")
@@ -262,11 +263,11 @@ def internal(
     """Make a function a task that no payload describes: its arguments hold ids, not contents."""
 
     def register(service: Internal[P]) -> Internal[P]:
-        def task(self: Task[Any, Any], /, *args: P.args, **kwargs: P.kwargs) -> Outcome:
-            def perform(this: Runtime) -> Outcome:
+        def task(self: Task[Any, Any], /, *args: P.args, **kwargs: P.kwargs) -> Outcome | None:
+            def perform(this: Runtime) -> Outcome | None:
                 outcome = this.run(service(this, *args, **kwargs), seconds=seconds)
-                if outcome is None:
-                    raise Ignore
+                if outcome is None and answers:
+                    raise Ignore  # the answer under this id is, or will be, another delivery's
                 return outcome
 
             return _job(self, perform)
@@ -286,7 +287,7 @@ def internal(
     return register
 
 
-def _job(task: Task[Any, Any], perform: Callable[[Runtime], Outcome]) -> Outcome:
+def _job(task: Task[Any, Any], perform: Callable[[Runtime], OutcomeT]) -> OutcomeT:
     """Do one delivery of a job: log it, count it, and turn its failures into ours."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(job=task.request.id, task=task.name)
