@@ -150,7 +150,7 @@ async def assert_accounted_for(url: str, user_id: str) -> None:
     held = await query(
         url,
         "SELECT id FROM memory WHERE user_id = :user UNION ALL "
-        "SELECT memory_id FROM memory_archive WHERE user_id = :user",
+        "SELECT memory_id FROM memory_archive WHERE user_id = :user AND reason <> 'updated'",
         user=user_id,
     )
     assert sorted(row.id for row in held) == sorted(row.id for row in jobs)

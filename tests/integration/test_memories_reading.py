@@ -2,7 +2,7 @@
 
 import pytest
 
-from bespoke_schemas.memories import Count, Found, List, Search
+from bespoke_schemas.memories import Count, Found, List, Search, Store
 from tests.integration.memory_workers import (
     ANGLES,
     ANGLES_POLICY,
@@ -123,3 +123,35 @@ async def test_count_counts_what_there_is(database_url: str) -> None:
         assert (await memories.count(Count(user_id="ada"))).count == 0
         await remember(memories, "ada", "one sea")
         assert (await memories.count(Count(user_id="ada"))).count == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({}, ["a 0", "a 30", "a 60", "b 0"]),
+        ({"kind": "pet"}, ["a 30", "b 0"]),
+        ({"kind": "pet", "limit": 1}, ["a 30"]),
+        ({"kind": "pet", "tags": ("x",)}, ["a 30"]),
+        ({"kind": "none"}, []),
+        ({"text": "A "}, ["a 0", "a 30", "a 60"]),
+        ({"text": " 0", "limit": 2}, ["a 0", "b 0"]),
+        ({"text": "a%"}, []),
+        ({"text": "_"}, []),
+        ({"text": "0", "kind": "pet", "threshold": 0.5}, ["a 30"]),
+        ({"text": "60", "tags": ("x",), "kind": "fact", "limit": 1}, ["a 60"]),
+        ({"text": "60", "tags": ("x",), "kind": "fact", "threshold": 0.9}, []),
+    ],
+)
+@in_loop
+async def test_search_by_kind_and_text_keeps_to_them_before_the_limit(
+    database_url: str, asked: dict[str, object], found: list[str]
+) -> None:
+    async with worker(database_url, ANGLES_POLICY, ANGLES) as memories:
+        for content, kind in (("a 0", "fact"), ("a 30", "pet"), ("a 60", "fact"), ("b 0", "pet")):
+            tags = ("x",) if content in {"a 30", "a 60"} else ()
+            await memories.store(Store(user_id="ada", content=content, kind=kind, tags=tags))
+        await memories.store(Store(user_id="eve", content="a 0", kind="pet", tags=("x",)))
+        search = Search.model_validate({"user_id": "ada", "query": "a 0", **asked})
+        assert texts(await memories.search(search)) == found
+    accessed = await query(database_url, "SELECT content FROM memory WHERE access_count = 1")
+    assert sorted(row.content for row in accessed) == sorted(found)

@@ -1,6 +1,7 @@
 """Hypothesis strategies for payloads, made from the models themselves."""
 
 import types
+from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 from pydantic.fields import FieldInfo
 
-from bespoke_schemas import Payload
+from bespoke_schemas import Payload, memories
 
 LONGEST = 30  # characters or entries of what is drawn; the limits have tests of their own
 
@@ -31,13 +32,43 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
+def _anything(_: dict[str, Any]) -> bool:
+    return True
+
+
+def _either(fields: dict[str, Any]) -> bool:
+    return (fields.get("memory_id") is None) != (fields.get("content") is None)
+
+
+def _run_or_memory(fields: dict[str, Any]) -> bool:
+    return (fields.get("run_id") is None) != (fields.get("memory_id") is None)
+
+
+def _any_change(fields: dict[str, Any]) -> bool:
+    return any(fields.get(name) is not None for name in ("content", "kind", "tags", "metadata"))
+
+
+TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
+    memories.FindSimilar: _either,
+    memories.Update: _any_change,
+    memories.Restore: _run_or_memory,
+}
+"""What a payload asks of its fields together."""
+
+
 def payloads(payload_type: type[Payload[Any]]) -> st.SearchStrategy[Payload[Any]]:
     """Draw valid payloads; a field that has a default is sometimes left out."""
     fields = payload_type.model_fields
-    return st.fixed_dictionaries(
-        {name: _field(info) for name, info in fields.items() if info.is_required()},
-        optional={name: _field(info) for name, info in fields.items() if not info.is_required()},
-    ).map(payload_type.model_validate)
+    return (
+        st.fixed_dictionaries(
+            {name: _field(info) for name, info in fields.items() if info.is_required()},
+            optional={
+                name: _field(info) for name, info in fields.items() if not info.is_required()
+            },
+        )
+        .filter(TOGETHER.get(payload_type, _anything))
+        .map(payload_type.model_validate)
+    )
 
 
 def _field(info: FieldInfo) -> st.SearchStrategy[Any]:
@@ -52,7 +83,7 @@ def _of(annotation: Any, rules: list[Any]) -> st.SearchStrategy[Any]:
         inner = [part for rule in arguments[1:] for part in getattr(rule, "metadata", [rule])]
         return _of(arguments[0], [*inner, *rules])
     if origin in {Union, types.UnionType}:
-        return st.one_of([_of(argument, []) for argument in arguments])
+        return st.one_of([_of(argument, rules) for argument in arguments])
     if origin is Literal:
         return st.sampled_from(arguments)
     fewest, most = _rule(rules, MinLen, "min_length", 0), _rule(rules, MaxLen, "max_length", 3)

@@ -233,3 +233,13 @@ def test_a_cache_never_holds_more_than_its_bound(puts: list[tuple[str, int]]) ->
 
         held = [index for name in "abcdef" if (index := cache.get(name)) is not None]
         assert cache.statistics.nbytes == sum(index.nbytes for index in held) <= 8000
+
+
+@pytest.mark.parametrize("many", [1, 16, 17, 60, 100])
+def test_any_number_of_memories_is_removed_at_once(many: int) -> None:
+    index = index_of(100)
+    gone = ids(100)[100 - many :]
+    assert index.remove([*gone, UUID(int=999)]) == many
+    assert set(index.ids) == set(ids(100)) - set(gone)
+    kept = index.nearest(vector(0), 1)
+    assert [hit[0] for hit in kept] == ([UUID(int=1)] if many < 100 else [])

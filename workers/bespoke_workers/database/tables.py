@@ -143,7 +143,7 @@ class MemoryArchive(SQLModel, table=True):
     id: UUID = Field(primary_key=True)  # of the removal
     memory_id: UUID
     user_id: str = Field(sa_type=Text)
-    reason: str = Field(sa_type=Text)  # duplicate, size, age, deduplication, relevance
+    reason: str = Field(sa_type=Text)  # as Archive.take has them
     run_id: UUID  # the job whose compaction or deduplication removed it
     kept_id: UUID | None = None  # the memory that stays in its place
     similarity: float | None = Field(default=None, sa_column=Column(Double))

@@ -1,13 +1,15 @@
 """What leaves a user's memories goes to the archive, in the same transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bespoke_schemas.memories import Compaction
 from bespoke_workers.errors import Transient
 from bespoke_workers.memories import statements
+from bespoke_workers.memories.plan import Plan
 
 
 class Archive:
@@ -30,13 +32,16 @@ class Archive:
         ids: Sequence[UUID],
         reason: str,
         *,
-        kept_id: UUID | None = None,
+        kept_id: UUID | Mapping[UUID, UUID] | None = None,
         similarities: Sequence[float | None] | None = None,
     ) -> None:
-        """Archive memories for a reason: duplicate, size, age, deduplication or relevance.
+        """Archive memories for a reason.
 
-        For duplicates, ``kept_id`` is the memory that stays in their place and
-        ``similarities`` says how alike each of them is to the one stored.
+        Reasons are duplicate, size, age, deduplication, relevance, deleted and cleared;
+        a copy of what stays has updated.
+
+        For duplicates, ``kept_id`` is the memory that stays in their place, one for all or one
+        for each, and ``similarities`` says how alike each of them is to what set it off.
         """
         if not ids:
             return
@@ -44,7 +49,9 @@ class Archive:
             "ids": list(ids),
             "similarities": list(similarities or [None] * len(ids)),
             "reason": reason,
-            "kept_id": kept_id,
+            "kept_ids": [
+                kept_id.get(one) if isinstance(kept_id, Mapping) else kept_id for one in ids
+            ],
         }
         moved = await self._connection.execute(statements.ARCHIVE, parameters)
         if moved.rowcount != len(ids):
@@ -52,3 +59,20 @@ class Archive:
                 f"the archive took {moved.rowcount} of {len(ids)} memories; "
                 "the job is done again from the beginning"
             )
+
+    async def copy(self, memory_id: UUID, reason: str) -> None:
+        """Archive a memory as it is now, before it changes; it stays among the others."""
+        parameters = self._run | {"id": memory_id, "reason": reason}
+        await self._connection.execute(statements.ARCHIVE_COPY, parameters)
+
+    async def take_all(self, planned: Plan) -> None:
+        """Archive what a plan removes for size, age and relevance."""
+        await self.take(planned.size, "size")
+        await self.take(planned.age, "age")
+        await self.take(planned.relevance, "relevance")
+
+    async def record(self, report: Compaction) -> None:
+        """Keep the report of a compaction that removed something."""
+        parameters = self._run | {"report": report.model_dump_json()}
+        del parameters["version"]
+        await self._connection.execute(statements.RECORD_COMPACTION, parameters)

@@ -58,26 +58,17 @@ async def compact(
     started = perf_counter()
     if not space.is_compaction_due(fresh.at):
         return Compacted(space, duration_ms=(perf_counter() - started) * 1000)
-    user_id, run_id = fresh.payload.user_id, fresh.payload.id
     planned = plan.plan(
-        await _rows(connection, user_id),
+        await standings(connection, fresh.payload.user_id),
         space.policy,
         fresh.at,
         just_stored=kept_id,
-        pause=max(space.relevance_pause_until - space.stored_total, 0),
+        pause=space.pause,
     )
-    await archive.take(planned.size, "size")
-    await archive.take(planned.age, "age")
-    await archive.take(planned.relevance, "relevance")
+    await archive.take_all(planned)
     report = Compaction.model_validate(planned.report.as_dict())
     if planned.removed:
-        recorded = {
-            "run_id": run_id,
-            "user_id": user_id,
-            "report": report.model_dump_json(),
-            "now": fresh.at,
-        }
-        await connection.execute(statements.RECORD_COMPACTION, recorded)
+        await archive.record(report)
     return Compacted(
         space.after_compaction(planned),
         planned.removed,
@@ -86,7 +77,8 @@ async def compact(
     )
 
 
-async def _rows(connection: AsyncConnection, user_id: str) -> list[plan.Row]:
+async def standings(connection: AsyncConnection, user_id: str) -> list[plan.Row]:
+    """Read of every memory of a user what compaction judges it by."""
     found = await connection.execute(statements.READ_STANDINGS, {"user_id": user_id})
     return [
         plan.Row(row.id, row.created_at, row.access_count, row.last_accessed_at) for row in found

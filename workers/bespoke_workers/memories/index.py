@@ -24,6 +24,8 @@ ROUNDING = 2e-3
 DECIMALS = 6  # of a cosine: more would tell apart what only the order of additions does
 OBJECT_BYTES = 2048  # one empty index: the FAISS object, its wrapper and this one
 ID_BYTES = 16
+RAW_ID = np.dtype((np.void, ID_BYTES))
+FEW_IDS = 16  # to look for one by one; more are sorted
 SIMILAR_AT_FIRST = 8  # nearest ones to look at; where all are similar enough, four times as many
 
 
@@ -106,9 +108,7 @@ class UserIndex:
     def remove(self, memory_ids: Iterable[UUID]) -> int:
         """Let go of memories, and return how many of them it held."""
         held = self._ids[: len(self)]
-        gone = np.zeros(len(held), dtype=bool)
-        for high, low in _raw(memory_ids):
-            gone |= (held[:, 0] == high) & (held[:, 1] == low)
+        gone = _among(held, _raw(memory_ids))
         removed = int(np.count_nonzero(gone))
         if removed:
             self._index.remove_ids(np.flatnonzero(gone))  # keeps the order of the others
@@ -200,6 +200,16 @@ class UserIndex:
 def _raw(ids: Iterable[UUID]) -> NDArray[np.uint64]:
     """Ids as rows of two words, in the bytes of `UUID.bytes`."""
     return np.frombuffer(b"".join(id_.bytes for id_ in ids), dtype=np.uint64).reshape(-1, 2)
+
+
+def _among(held: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say of each held id, of shape (n, 2), whether it is among those wanted."""
+    if len(wanted) > FEW_IDS:
+        return np.isin(held.view(RAW_ID).ravel(), wanted.view(RAW_ID).ravel())
+    gone = np.zeros(len(held), dtype=bool)
+    for high, low in wanted:
+        gone |= (held[:, 0] == high) & (held[:, 1] == low)
+    return gone
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """Each user's cached index, brought up to what the database holds."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from numpy.typing import ArrayLike
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -86,6 +89,24 @@ class Loader:
         self._spaces[index] = space
         self._indexes.put(user_id, index)
         return Loaded(space, index)
+
+    def follow(
+        self,
+        user_id: str,
+        space: Space,
+        *,
+        removed: Sequence[UUID] = (),
+        added: Mapping[UUID, ArrayLike] | None = None,
+    ) -> None:
+        """Bring the cached index to the version just written; one that is behind stays so."""
+        loaded = self.cached(user_id)
+        if loaded is None or loaded.space.version != space.version - 1:
+            return
+        if removed:
+            loaded.index.remove(removed)
+        for memory_id, vector in (added or {}).items():
+            loaded.index.add(memory_id, vector)
+        self.keep(user_id, space, loaded.index)
 
     def drop(self, user_id: str) -> None:
         """Forget what is cached of a user."""

@@ -1,6 +1,7 @@
 """Writing a new memory beside, or in place of, those that it duplicates."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -9,7 +10,7 @@ from bespoke_schemas.memories import Stored
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.compactor import Compacted
-from bespoke_workers.memories.duplicates import Merge
+from bespoke_workers.memories.duplicates import Candidate, Merge
 from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.index import Hit
 from bespoke_workers.memories.space import Space
@@ -29,6 +30,18 @@ async def insert(
     """
     parameters = fresh.columns() | {"version": space.version}
     await connection.execute(statements.INSERT_MEMORY, parameters)
+    await settle(connection, archive, fresh.payload.user_id, merged, similarities, fresh.at)
+
+
+async def settle(
+    connection: AsyncConnection,
+    archive: Archive,
+    user_id: str,
+    merged: Merge,
+    similarities: Mapping[UUID, float],
+    now: datetime,
+) -> None:
+    """Archive what is merged away; the kept one takes over accesses and tags."""
     if not merged.gone:
         return
     kept = merged.kept
@@ -40,14 +53,31 @@ async def insert(
         similarities=[similarities.get(one.id, similarities.get(kept.id)) for one in merged.gone],
     )
     taken_over = {
-        "user_id": fresh.payload.user_id,
+        "user_id": user_id,
         "id": kept.id,
         "access_count": kept.access_count,
         "last_accessed_at": kept.last_accessed_at,
         "tags": list(kept.tags),
-        "now": fresh.at,
+        "now": now,
     }
     await connection.execute(statements.TAKE_OVER, taken_over)
+
+
+async def duplicates(
+    connection: AsyncConnection, space: Space, user_id: str, facts: str, similar: Sequence[Hit]
+) -> list[Candidate]:
+    """Read those of the similar memories whose facts agree, most similar first."""
+    if not similar:
+        return []
+    parameters = {"user_id": user_id, "ids": [hit[0] for hit in similar]}
+    found = await connection.execute(statements.READ_CANDIDATES, parameters)
+    rows = {row.id: row for row in found}
+    guarded = space.policy.dedup_guard
+    return [
+        Candidate(row.id, row.access_count, row.last_accessed_at, tuple(row.tags), row.created_at)
+        for memory_id, _ in similar
+        if (row := rows.get(memory_id)) and (not guarded or row.facts == facts)
+    ]
 
 
 def outcome(fresh: Fresh, merged: Merge, similar: Sequence[Hit], compacted: Compacted) -> Stored:

@@ -26,7 +26,7 @@ class Row:
 
 
 Pairs = Callable[[Sequence[Row]], Iterable[tuple[UUID, UUID]]]
-"""Names the duplicates among rows, best pair first."""
+"""Names the duplicates among rows; of overlapping pairs, the first one counts."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ def _deduplicated(
     for a, b in pairs(rows) if pairs else ():
         if a not in by_id or b not in by_id or a == b:
             continue  # one of them went with an earlier pair
-        keep, go = _judged(by_id[a], by_id[b], just_stored)
+        keep, go = judged(by_id[a], by_id[b], just_stored)
         merged[go.id] = keep.id
-        by_id[keep.id] = _taking_over(keep, go)
+        by_id[keep.id] = taking_over(keep, go)
         del by_id[go.id]
     report = _report(len(rows), len(merged), compaction.DEDUPLICATION_TRIGGER, force)
     return {gone: _last(merged, gone) for gone in merged}, list(by_id.values()), report
@@ -122,8 +122,8 @@ def _last(merged: dict[UUID, UUID], merged_id: UUID) -> UUID:
     return merged_id
 
 
-def _judged(a: Row, b: Row, just_stored: UUID | None) -> tuple[Row, Row]:
-    """Of two duplicates, the one that is kept and the one that goes."""
+def judged(a: Row, b: Row, just_stored: UUID | None = None) -> tuple[Row, Row]:
+    """Return of two duplicates the one that is kept and the one that goes."""
     # Pairs come in any order; the id decides where accesses and creation are the same.
     a, b = (a, b) if a.id > b.id else (b, a)
     keeps_a = compaction.keeps(a.access_count, a.created_at, b.access_count, b.created_at)
@@ -132,7 +132,8 @@ def _judged(a: Row, b: Row, just_stored: UUID | None) -> tuple[Row, Row]:
     return (a, b) if keeps_a else (b, a)
 
 
-def _taking_over(keep: Row, go: Row) -> Row:
+def taking_over(keep: Row, go: Row) -> Row:
+    """Return the one kept with the accesses of both."""
     accesses = [at for at in (keep.last_accessed_at, go.last_accessed_at) if at is not None]
     return replace(
         keep,

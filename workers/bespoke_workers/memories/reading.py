@@ -3,16 +3,16 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bespoke_schemas.memories import Counted, Found, List, Listed, Match, Memory, Search
+from bespoke_schemas.memories import Counted, Found, List, Listed, Match, Search
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import statements
+from bespoke_workers.memories.answers import at_least, containing, memory_of
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import Hit
 from bespoke_workers.memories.loading import Loaded, Loader
@@ -54,13 +54,13 @@ class Reading:
         parameters = {
             "user_id": payload.user_id,
             "tags": list(payload.tags),
-            "pattern": None if payload.text is None else _containing(payload.text),
+            "pattern": None if payload.text is None else containing(payload.text),
             "limit": payload.limit,
             "offset": payload.offset,
         }
         async with self._database.autocommit() as connection:
             rows = (await connection.execute(statements.LIST, parameters)).all()
-        memories = tuple(_memory(row) for row in rows if row.id is not None)
+        memories = tuple(memory_of(row) for row in rows if row.id is not None)
         return Listed(memories=memories, total=rows[0].total)
 
     async def count(self, user_id: str) -> Counted:
@@ -86,7 +86,7 @@ class Reading:
             rows = await self._accessed(connection, payload.user_id, loaded, hits)
         if rows is None:
             return None
-        memories = {row.id: _memory(row) for row in rows}
+        memories = {row.id: memory_of(row) for row in rows}
         return Found(
             matches=tuple(
                 Match(memory=memories[memory_id], similarity=similarity)
@@ -103,14 +103,16 @@ class Reading:
         query: NDArray[np.float32],
     ) -> Sequence[Hit]:
         accept = None
-        if payload.tags:
-            parameters = {"user_id": payload.user_id, "tags": list(payload.tags)}
-            tagged = await connection.execute(statements.TAGGED, parameters)
-            accept = frozenset(tagged.scalars()).__contains__
-        hits = loaded.index.nearest(query, payload.limit, accept)
-        # Rounded to float16, two opposite vectors may come to a little less than -1.
-        clipped = [(memory_id, max(similarity, -1.0)) for memory_id, similarity in hits]
-        return [hit for hit in clipped if hit[1] >= payload.threshold]
+        if payload.tags or payload.kind is not None or payload.text is not None:
+            parameters = {
+                "user_id": payload.user_id,
+                "tags": list(payload.tags),
+                "kind": payload.kind,
+                "pattern": None if payload.text is None else containing(payload.text),
+            }
+            selected = await connection.execute(statements.SELECTED, parameters)
+            accept = frozenset(selected.scalars()).__contains__
+        return at_least(loaded.index.nearest(query, payload.limit, accept), payload.threshold)
 
     async def _accessed(
         self, connection: AsyncConnection, user_id: str, loaded: Loaded, hits: Sequence[Hit]
@@ -134,23 +136,3 @@ class Reading:
             }
             await connection.execute(statements.RAISE_MOST_ACCESSED, raised)
         return rows
-
-
-def _containing(text: str) -> str:
-    """Return the LIKE pattern of what contains ``text``, whatever characters it has."""
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
-def _memory(row: Row[Any]) -> Memory:
-    return Memory(
-        id=UUID(bytes=row.id.bytes),
-        content=row.content,
-        kind=row.kind,
-        tags=tuple(row.tags),
-        metadata=row.meta,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        access_count=row.access_count,
-        last_accessed_at=row.last_accessed_at,
-    )

@@ -84,6 +84,15 @@ class Space:
             or self.stored_total >= self.relevance_check_at
         )
 
+    def next_version(self) -> "Space":
+        """Return the space under the version that the next change of its memories takes."""
+        return replace(self, version=self.version + 1)
+
+    @property
+    def pause(self) -> int:
+        """How many memories have to be stored before relevance may prune again."""
+        return max(self.relevance_pause_until - self.stored_total, 0)
+
     def after_compaction(self, planned: plan.Plan) -> "Space":
         """Return the space as a compaction left it, its counters and watermarks exact."""
         most = max((row.access_count for row in planned.kept), default=0)

@@ -22,7 +22,10 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "user_id": Text(),
     "id": Uuid(),
     "ids": ARRAY(Uuid()),
-    "kept_id": Uuid(),
+    "kept_ids": ARRAY(Uuid()),
+    "memory_id": Uuid(),
+    "cutoff": DateTime(timezone=True),
+    "merged": Text(),
     "run_id": Uuid(),
     "task": Text(),
     "result": Text(),
@@ -42,13 +45,16 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "oldest_created_at": DateTime(timezone=True),
     "last_accessed_at": DateTime(timezone=True),
     "low_access_threshold": Text(),
+    "preset": Text(),
+    "policy": Text(),
     "limit": Integer(),
     "offset": Integer(),
 }
 """Types of the parameters by their names; every other one is a BigInteger."""
 
 
-def _statement(sql: str) -> TextClause:
+def statement(sql: str) -> TextClause:
+    """Make a statement of SQL in which every ``:name`` is a parameter."""
     # Typed, since the driver cannot tell the type of a parameter that is null.
     names = sorted(set(re.findall(r":([a-z_]+)", sql)))
     return text(sql).bindparams(
@@ -56,13 +62,13 @@ def _statement(sql: str) -> TextClause:
     )
 
 
-CREATE_SPACE = _statement("""
+CREATE_SPACE = statement("""
     INSERT INTO memory_space (user_id, embedder, dim, relevance_check_at)
     VALUES (:user_id, :embedder, :dim, :never) ON CONFLICT DO NOTHING
 """)
 """Make a user's space; two first stores at once make one."""
 
-LOCK_SPACE = _statement("""
+LOCK_SPACE = statement("""
     SELECT FROM memory_space WHERE user_id = :user_id FOR NO KEY UPDATE
 """)
 """Let nobody else change this user's memories until the transaction ends."""
@@ -71,12 +77,12 @@ _SPACE = """s.version, s.reload_below, s.count, s.oldest_created_at, s.most_acce
     s.stored_total, s.relevance_check_at, s.relevance_pause_until, s.embedder, s.dim, s.preset,
     s.policy"""
 
-READ_SPACE = _statement(f"""
+READ_SPACE = statement(f"""
     SELECT {_SPACE} FROM memory_space AS s WHERE s.user_id = :user_id
 """)  # noqa: S608  # no part of it comes from outside
 """Read a user's counters and watermarks."""
 
-READ_CHANGES = _statement(f"""
+READ_CHANGES = statement(f"""
     SELECT {_SPACE}, added.ids, added.embeddings, added.through, gone.removed
     FROM memory_space AS s
     LEFT JOIN LATERAL (
@@ -99,7 +105,7 @@ READ_CHANGES = _statement(f"""
 One value for a thousand embeddings is read in half the time of a thousand rows.
 """
 
-STORE = _statement("""
+STORE = statement("""
     WITH space AS (
         UPDATE memory_space SET version = version + 1, count = count + 1,
             stored_total = stored_total + 1,
@@ -127,7 +133,7 @@ STORE = _statement("""
 If it is neither stored nor repeated, the version has moved or relevance has to be checked.
 """
 
-INSERT_MEMORY = _statement("""
+INSERT_MEMORY = statement("""
     INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
         created_at, updated_at)
     VALUES (:id, :user_id, :content, :kind, :tags, CAST(:meta AS jsonb), :facts, :embedding,
@@ -135,35 +141,35 @@ INSERT_MEMORY = _statement("""
 """)
 """Insert a memory into a space that this transaction has locked."""
 
-READ_CANDIDATES = _statement("""
+READ_CANDIDATES = statement("""
     SELECT id, access_count, last_accessed_at, tags, created_at, facts FROM memory
     WHERE user_id = :user_id AND id = ANY(:ids)
 """)
 """Read what decides which of some similar memories are duplicates, and which is kept."""
 
-TAKE_OVER = _statement("""
+TAKE_OVER = statement("""
     UPDATE memory SET access_count = :access_count, last_accessed_at = :last_accessed_at,
         tags = :tags, updated_at = :now
     WHERE user_id = :user_id AND id = :id
 """)
 """Give the kept duplicate the accesses and the tags of the others."""
 
-READ_STANDINGS = _statement("""
+READ_STANDINGS = statement("""
     SELECT id, created_at, last_accessed_at, access_count FROM memory WHERE user_id = :user_id
 """)
 """Read of every memory what compaction judges it by."""
 
-ARCHIVE = _statement("""
+ARCHIVE = statement("""
     WITH doomed AS (
-        SELECT * FROM unnest(:ids, :similarities) AS doomed (id, similarity)
+        SELECT * FROM unnest(:ids, :similarities, :kept_ids) AS doomed (id, similarity, kept_id)
     ), removed AS (
         DELETE FROM memory USING doomed
         WHERE memory.user_id = :user_id AND memory.id = doomed.id
-        RETURNING memory.*, doomed.similarity
+        RETURNING memory.*, doomed.similarity, doomed.kept_id
     )
     INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, kept_id, similarity,
         memory, embedding, removed_version, removed_at)
-    SELECT gen_random_uuid(), id, user_id, :reason, :run_id, :kept_id, similarity,
+    SELECT gen_random_uuid(), id, user_id, :reason, :run_id, kept_id, similarity,
         jsonb_build_object('id', id, 'user_id', user_id, 'content', content, 'kind', kind,
             'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
             'access_count', access_count, 'last_accessed_at', last_accessed_at,
@@ -173,13 +179,13 @@ ARCHIVE = _statement("""
 """)
 """Move memories from a user's space into the archive."""
 
-RECORD_COMPACTION = _statement("""
+RECORD_COMPACTION = statement("""
     INSERT INTO compaction_run (id, user_id, report, at)
     VALUES (:run_id, :user_id, CAST(:report AS jsonb), :now)
 """)
 """Keep the report of a compaction that removed something."""
 
-FINISH = _statement("""
+FINISH = statement("""
     WITH finished AS (
         UPDATE job SET result = CAST(:result AS jsonb) WHERE id = :id AND user_id = :user_id
     )
@@ -191,22 +197,24 @@ FINISH = _statement("""
 """)
 """Write the result of a job and the counters of a space, both of which this transaction holds."""
 
-_MEMORY = """id, content, kind, tags, meta, created_at, updated_at, access_count,
+MEMORY = """id, content, kind, tags, meta, created_at, updated_at, access_count,
     last_accessed_at"""
+"""The columns of what reads answer."""
 
-TAGGED = _statement("""
+SELECTED = statement("""
     SELECT id FROM memory WHERE user_id = :user_id AND tags @> :tags
+        AND (:kind IS NULL OR kind = :kind) AND (:pattern IS NULL OR content ILIKE :pattern)
 """)
-"""Find the memories that carry all of some tags."""
+"""Find the memories that carry all of some tags, are of a kind and contain a text; null is any."""
 
-COUNT_ACCESSES = _statement(f"""
+COUNT_ACCESSES = statement(f"""
     WITH space AS (
         SELECT user_id FROM memory_space
         WHERE user_id = :user_id AND version = :version FOR NO KEY UPDATE
     )
     UPDATE memory AS m SET access_count = access_count + 1, last_accessed_at = :now
     FROM space WHERE m.user_id = space.user_id AND m.user_id = :user_id AND m.id = ANY(:ids)
-    RETURNING {_MEMORY}
+    RETURNING {MEMORY}
 """)  # noqa: S608  # no part of it comes from outside
 """Count an access of each memory found and read it, unless the version has moved.
 
@@ -214,7 +222,7 @@ The space is locked before the memories, as a store does it: the other way round
 could wait for each other.
 """
 
-RAISE_MOST_ACCESSED = _statement("""
+RAISE_MOST_ACCESSED = statement("""
     UPDATE memory_space SET most_accessed = :most_accessed,
         relevance_check_at = CASE
             WHEN ceil(CAST(:low_access_threshold AS numeric) * :most_accessed)
@@ -227,14 +235,14 @@ RAISE_MOST_ACCESSED = _statement("""
 Access counts are whole, so none becomes low until the bar passes a whole number.
 """
 
-LIST = _statement(f"""
+LIST = statement(f"""
     WITH listed AS (
         SELECT * FROM memory WHERE user_id = :user_id AND tags @> :tags
             AND (:pattern IS NULL OR content ILIKE :pattern)
     )
     SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
     LEFT JOIN (
-        SELECT {_MEMORY} FROM listed ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset
+        SELECT {MEMORY} FROM listed ORDER BY created_at DESC, id DESC LIMIT :limit OFFSET :offset
     ) AS page ON true
     ORDER BY page.created_at DESC, page.id DESC
 """)  # noqa: S608  # no part of it comes from outside
@@ -242,3 +250,144 @@ LIST = _statement(f"""
 
 One statement, so that the page and the total are of the same moment.
 """
+
+READ_MEMORIES = statement(f"""
+    SELECT {MEMORY} FROM memory WHERE user_id = :user_id AND id = ANY(:ids)
+""")  # noqa: S608  # no part of it comes from outside
+"""Read some of a user's memories, in no particular order."""
+
+SET_POLICY = statement("""
+    WITH finished AS (
+        UPDATE job SET result = CAST(:result AS jsonb) WHERE id = :id AND user_id = :user_id
+    )
+    UPDATE memory_space SET version = version + 1, relevance_check_at = 0, preset = :preset,
+        policy = CAST(:policy AS jsonb)
+    WHERE user_id = :user_id
+""")
+"""Write a user's own policy and the result of its job; what is low has to be judged anew.
+
+The version rises, so that whoever has the space cached reads the policy with the next store.
+"""
+
+RECOUNT = statement(f"""
+    UPDATE memory_space AS s SET version = :version, count = total.count,
+        oldest_created_at = total.oldest, most_accessed = total.most,
+        relevance_check_at = CASE total.most WHEN 0 THEN :never ELSE relevance_pause_until END
+    FROM (
+        SELECT count(*) AS count, min(created_at) AS oldest,
+            coalesce(max(access_count), 0) AS most
+        FROM memory WHERE user_id = :user_id
+    ) AS total
+    WHERE s.user_id = :user_id
+    RETURNING {_SPACE}
+""")  # noqa: S608  # no part of it comes from outside
+"""Count a space anew, which this transaction has locked; relevance is looked at when it may be.
+
+Without an access nothing is low, until a search raises the bar.
+"""
+
+READ_PROBES = statement("""
+    SELECT id, facts, CASE WHEN place <= :probes THEN embedding END AS embedding
+    FROM (
+        SELECT id, facts, embedding, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
+        FROM memory WHERE user_id = :user_id
+    ) AS placed
+""")
+"""Read the facts of every memory, and the embeddings of the newest."""
+
+MERGE_MANY = statement("""
+    WITH merged AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:merged AS jsonb)) AS merged (
+            id uuid, access_count bigint, last_accessed_at timestamptz, tags text[])
+    )
+    UPDATE memory SET access_count = merged.access_count, tags = merged.tags,
+        last_accessed_at = merged.last_accessed_at, updated_at = :now
+    FROM merged WHERE memory.user_id = :user_id AND memory.id = merged.id
+""")
+"""Give each memory that is kept in place of others their accesses and tags."""
+
+ANSWER = statement("""
+    UPDATE job SET result = CAST(:result AS jsonb) WHERE id = :id AND user_id = :user_id
+""")
+"""Write the result of a job of a user who has no space."""
+
+LIST_COMPACTIONS = statement("""
+    WITH listed AS (SELECT id, at, report FROM compaction_run WHERE user_id = :user_id)
+    SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
+    LEFT JOIN (
+        SELECT * FROM listed ORDER BY at DESC, id DESC LIMIT :limit OFFSET :offset
+    ) AS page ON true
+    ORDER BY page.at DESC, page.id DESC
+""")
+"""Read one page of a user's compactions, newest first, and how many there are in all."""
+
+LIST_ARCHIVED = statement("""
+    WITH listed AS (
+        SELECT * FROM memory_archive
+        WHERE user_id = :user_id AND (:run_id IS NULL OR run_id = :run_id)
+    )
+    SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
+    LEFT JOIN (
+        SELECT id, memory, reason, run_id, kept_id, similarity, removed_at FROM listed
+        ORDER BY removed_at DESC, id DESC LIMIT :limit OFFSET :offset
+    ) AS page ON true
+    ORDER BY page.removed_at DESC, page.id DESC
+""")
+"""Read one page of a user's archive, what went last first, and how many there are in all."""
+
+READ_ARCHIVED = statement("""
+    SELECT id, memory_id, embedding, memory ->> 'facts' AS facts FROM memory_archive
+    WHERE user_id = :user_id AND (run_id = :run_id OR memory_id = :memory_id)
+    ORDER BY GREATEST(CAST(memory ->> 'created_at' AS timestamptz),
+        CAST(memory ->> 'last_accessed_at' AS timestamptz)) DESC, removed_version DESC,
+        reason = 'updated', id DESC
+""")
+"""Read what a job removed, or a memory wherever it was removed; what was touched last first."""
+
+RESTORE = statement("""
+    WITH back AS (
+        DELETE FROM memory_archive WHERE user_id = :user_id AND id = ANY(:ids)
+        RETURNING memory_id, user_id, memory, embedding
+    ), paused AS (
+        UPDATE memory_space SET
+            relevance_pause_until = GREATEST(relevance_pause_until, stored_total + :restored)
+        WHERE user_id = :user_id
+    )
+    INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
+        access_count, last_accessed_at, created_at, updated_at)
+    SELECT memory_id, user_id, memory ->> 'content', memory ->> 'kind',
+        ARRAY(SELECT jsonb_array_elements_text(memory -> 'tags')), memory -> 'meta',
+        memory ->> 'facts', embedding, :version, CAST(memory ->> 'access_count' AS bigint), :now,
+        CASE WHEN CAST(memory ->> 'created_at' AS timestamptz) < :cutoff THEN :now
+            ELSE CAST(memory ->> 'created_at' AS timestamptz) END, :now
+    FROM back
+""")
+"""Move memories from the archive into a space that this transaction has locked.
+
+They count as accessed now, and those created before ``cutoff`` as created now; relevance pauses.
+"""
+
+ARCHIVE_COPY = statement("""
+    INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, memory, embedding,
+        removed_version, removed_at)
+    SELECT gen_random_uuid(), id, user_id, :reason, :run_id,
+        jsonb_build_object('id', id, 'user_id', user_id, 'content', content, 'kind', kind,
+            'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
+            'access_count', access_count, 'last_accessed_at', last_accessed_at,
+            'created_at', created_at, 'updated_at', updated_at),
+        embedding, :version, :now
+    FROM memory WHERE user_id = :user_id AND id = :id
+""")
+"""Keep a memory as it is in the archive, too.
+
+Who follows the list of changes drops it and takes it in again: its new state is of that version.
+"""
+
+UPDATE_MEMORY = statement("""
+    UPDATE memory SET content = coalesce(:content, content), kind = coalesce(:kind, kind),
+        tags = coalesce(:tags, tags), meta = coalesce(CAST(:meta AS jsonb), meta),
+        facts = coalesce(:facts, facts), embedding = coalesce(:embedding, embedding),
+        version = :version, updated_at = :now
+    WHERE user_id = :user_id AND id = :id
+""")
+"""Change what is given of a memory, null changing nothing."""

@@ -26,7 +26,7 @@ from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.index import Hit
 from bespoke_workers.memories.loading import Loaded, Loader
-from bespoke_workers.memories.merging import insert, outcome
+from bespoke_workers.memories.merging import duplicates, insert, outcome
 from bespoke_workers.memories.space import NEVER, Space
 
 UNIQUE_VIOLATION = "23505"
@@ -151,20 +151,9 @@ class Storing:
     async def _duplicates(
         self, connection: AsyncConnection, loaded: Loaded, fresh: Fresh, similar: list[Hit]
     ) -> list[Candidate]:
-        """Read those of the similar memories whose facts agree, most similar first."""
-        if not similar:
-            return []
-        parameters = {"user_id": fresh.payload.user_id, "ids": [hit[0] for hit in similar]}
-        found = await connection.execute(statements.READ_CANDIDATES, parameters)
-        rows = {row.id: row for row in found}
-        guarded = loaded.space.policy.dedup_guard
-        return [
-            Candidate(
-                row.id, row.access_count, row.last_accessed_at, tuple(row.tags), row.created_at
-            )
-            for memory_id, _ in similar
-            if (row := rows.get(memory_id)) and (not guarded or row.facts == fresh.facts)
-        ]
+        return await duplicates(
+            connection, loaded.space, fresh.payload.user_id, fresh.facts, similar
+        )
 
     async def _locked(self, fresh: Fresh) -> Done | Stored:
         """Store, merge and compact in one transaction that has locked the space."""
@@ -197,16 +186,13 @@ class Storing:
         return Done(stored, compacted, job_id not in gone, (*gone, *compacted.removed))
 
     def _catch_up(self, fresh: Fresh, done: Done) -> None:
-        """Bring the cached index to the version just written; one that is behind stays so."""
-        space = done.compacted.space
-        loaded = self._loader.cached(fresh.payload.user_id)
-        if loaded is None or loaded.space.version != space.version - 1:
-            return
-        if done.is_added:
-            loaded.index.add(fresh.payload.id, fresh.vector)
-        if done.removed:
-            loaded.index.remove(done.removed)
-        self._loader.keep(fresh.payload.user_id, space, loaded.index)
+        """Bring the cached index to the version just written."""
+        self._loader.follow(
+            fresh.payload.user_id,
+            done.compacted.space,
+            removed=done.removed,
+            added={fresh.payload.id: fresh.vector} if done.is_added else {},
+        )
 
 
 def _is_repeat(error: IntegrityError) -> bool:

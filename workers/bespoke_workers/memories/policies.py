@@ -1,0 +1,96 @@
+"""Setting and reading the policy of one user."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bespoke_schemas.memories import GetPolicy, PolicyInForce, SetPolicy
+from bespoke_workers.database import once
+from bespoke_workers.database.engine import Database
+from bespoke_workers.memories import statements
+from bespoke_workers.memories.embedding import Embedder
+from bespoke_workers.memories.policy import Policy, resolve
+from bespoke_workers.memories.space import NEVER
+
+FIELDS = tuple(field.name for field in fields(Policy))
+
+Own = tuple[str | None, Mapping[str, Any]]
+"""What a user has of their own: the preset, None for none, and the fields set above it."""
+NOTHING: Own = (None, {})
+
+
+def changed(own: Own, payload: SetPolicy) -> Own:
+    """Return what the user has of their own after the payload; None leaves a field as it is."""
+    preset, overrides = NOTHING if payload.reset else own
+    given = {name: getattr(payload, name) for name in FIELDS}
+    return (
+        preset if payload.preset is None else payload.preset,
+        {**overrides, **{name: value for name, value in given.items() if value is not None}},
+    )
+
+
+class Policies:
+    """Keeps the policy of any user; ``default`` holds for those who have none of their own."""
+
+    def __init__(self, database: Database, embedder: Embedder, default: Policy) -> None:
+        self._database = database
+        self._embedder = embedder
+        self._default = default
+
+    async def set(self, payload: SetPolicy) -> PolicyInForce:
+        """Change a user's policy, once per job id, and return what is in force now.
+
+        A user who has stored nothing gets a space. Raises Refused if the preset is unknown or a
+        value is not allowed, in which case nothing changes.
+        """
+        async with self._database.transaction() as session:
+            connection = await session.connection()
+            # The space first and the job second, as a store does it.
+            await connection.execute(statements.LOCK_SPACE, {"user_id": payload.user_id})
+            if not await once.begin(session, payload):
+                return await once.recorded(session, payload)
+            return await self._write(connection, payload)
+
+    async def get(self, payload: GetPolicy) -> PolicyInForce:
+        """Return the policy in force for a user; without a space it is the default."""
+        async with self._database.autocommit() as connection:
+            return self._in_force(await _own(connection, payload.user_id))
+
+    async def _write(self, connection: AsyncConnection, payload: SetPolicy) -> PolicyInForce:
+        own = changed(await self._held(connection, payload.user_id), payload)
+        in_force = self._in_force(own)
+        parameters = {
+            "id": payload.id,
+            "user_id": payload.user_id,
+            "result": in_force.model_dump_json(),
+            "preset": own[0],
+            "policy": json.dumps(own[1]),
+        }
+        await connection.execute(statements.SET_POLICY, parameters)
+        return in_force
+
+    async def _held(self, connection: AsyncConnection, user_id: str) -> Own:
+        """Read what the user has, in a space that exists and is locked from here on."""
+        created = {
+            "user_id": user_id,
+            "embedder": self._embedder.name,
+            "dim": self._embedder.dim,
+            "never": NEVER,
+        }
+        await connection.execute(statements.CREATE_SPACE, created)
+        await connection.execute(statements.LOCK_SPACE, {"user_id": user_id})
+        return await _own(connection, user_id)
+
+    def _in_force(self, own: Own) -> PolicyInForce:
+        preset, overrides = own
+        policy = resolve(preset, overrides, default=self._default)
+        threshold = policy.threshold(self._embedder.threshold)
+        return PolicyInForce(preset=preset, **{**asdict(policy), "similarity_threshold": threshold})
+
+
+async def _own(connection: AsyncConnection, user_id: str) -> Own:
+    row = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).first()
+    return NOTHING if row is None else (row.preset, row.policy)

@@ -1,0 +1,165 @@
+"""Bringing memories back from the archive, within the same bounds as a store."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_schemas.memories import Restore, Restored, Skipped
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.once import once
+from bespoke_workers.memories import statements
+from bespoke_workers.memories.embedding import Embedder
+from bespoke_workers.memories.index import UserIndex, from_bytes
+from bespoke_workers.memories.loading import Loaded, Loader
+from bespoke_workers.memories.policy import Policy
+from bespoke_workers.memories.removal import recounted
+from bespoke_workers.memories.space import Space
+from bespoke_workers.observe import events
+
+
+@dataclass
+class Return:
+    """Which archived memories come back, decided one by one, and what is written of it."""
+
+    loaded: Loaded
+    threshold: float
+    facts: dict[UUID, str]
+    rows: list[UUID] = field(default_factory=list)
+    vectors: dict[UUID, NDArray[np.float16]] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    space: Space | None = None
+
+    def __post_init__(self) -> None:
+        """Index what comes back apart: the cached index shows only what is committed."""
+        self._returned = UserIndex([], np.empty((0, self.loaded.space.dim)), self.loaded.space.dim)
+
+    def weigh(self, row: Row[Any]) -> None:
+        """Let an archived memory come back, unless it is there, duplicates one or has no room."""
+        vector = from_bytes(row.embedding, self.loaded.space.dim)
+        reason = self._obstacle(row, vector)
+        if reason is not None:
+            self.skipped.append(Skipped(memory_id=UUID(bytes=row.memory_id.bytes), reason=reason))
+            return
+        self.rows.append(row.id)
+        self.vectors[row.memory_id] = vector
+        self.facts[row.memory_id] = row.facts
+        self._returned.add(row.memory_id, vector)
+
+    def _obstacle(
+        self, row: Row[Any], vector: NDArray[np.float16]
+    ) -> Literal["duplicate", "full", "present"] | None:
+        if row.memory_id in self.facts:
+            return "present"
+        if self._is_duplicate(row, vector):
+            return "duplicate"
+        is_full = len(self.facts) >= self.loaded.space.policy.max_memories
+        return "full" if is_full else None
+
+    def _is_duplicate(self, row: Row[Any], vector: NDArray[np.float16]) -> bool:
+        guarded = self.loaded.space.policy.dedup_guard
+        return any(
+            not guarded or self.facts[memory_id] == row.facts
+            for index in (self.loaded.index, self._returned)
+            for memory_id, _ in index.similar(vector, self.threshold)
+        )
+
+
+class Restoring:
+    """Restores memories of any user."""
+
+    def __init__(
+        self,
+        database: Database,
+        loader: Loader,
+        embedder: Embedder,
+        default: Policy,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._loader = loader
+        self._embedder = embedder
+        self._default = default
+        self._clock = clock
+
+    async def restore(self, payload: Restore) -> Restored:
+        """Move memories from the archive back to the user's; once per job id.
+
+        What was touched last comes first, as long as there is room; the others are named.
+        Raises Refused if the id belongs to another job, Misconfigured if the user's memories
+        are of another embedder.
+        """
+        done: list[Return] = []
+
+        async def effect(session: AsyncSession) -> Restored:
+            back = await self._restored(await session.connection(), payload)
+            if back is None:
+                return Restored(restored_count=0)
+            done.append(back)
+            return Restored(restored_count=len(back.rows), skipped=tuple(back.skipped))
+
+        async with self._loader.turn(payload.user_id):
+            restored = await once(self._database, payload, effect)
+            for back in done:
+                self._tell(payload.user_id, back)
+        return restored
+
+    async def _restored(self, connection: AsyncConnection, payload: Restore) -> Return | None:
+        """Restore in a transaction that locks the space; None if there is no space."""
+        whose = {"user_id": payload.user_id}
+        await connection.execute(statements.LOCK_SPACE, whose)
+        loaded = await self._loader.load(connection, payload.user_id)
+        if loaded is None:
+            return None
+        facts = await connection.execute(statements.READ_PROBES, whose | {"probes": 0})
+        back = Return(
+            loaded,
+            loaded.space.policy.threshold(self._embedder.threshold),
+            {row.id: row.facts for row in facts},
+        )
+        for row in await self._sought(connection, payload):
+            back.weigh(row)
+        if back.rows:
+            back.space = await self._write(connection, payload.user_id, back)
+        return back
+
+    async def _sought(self, connection: AsyncConnection, payload: Restore) -> Sequence[Row[Any]]:
+        sought = {
+            "user_id": payload.user_id,
+            "run_id": payload.run_id,
+            "memory_id": payload.memory_id,
+        }
+        return (await connection.execute(statements.READ_ARCHIVED, sought)).all()
+
+    async def _write(self, connection: AsyncConnection, user_id: str, back: Return) -> Space:
+        now, space = self._clock(), back.loaded.space.next_version()
+        parameters: Mapping[str, Any] = {
+            "user_id": user_id,
+            "ids": back.rows,
+            "restored": len(back.rows),
+            "version": space.version,
+            "cutoff": space.age_cutoff(now),
+            "now": now,
+        }
+        await connection.execute(statements.RESTORE, parameters)
+        return await recounted(connection, user_id, space.version, self._default)
+
+    def _tell(self, user_id: str, back: Return) -> None:
+        """Bring the cached index to what is committed, and tell of it."""
+        if back.space is None:
+            return
+        self._loader.follow(user_id, back.space, added=back.vectors)
+        events.emit(
+            "dspy.memory.restored",
+            user_id=user_id,
+            restored_count=len(back.rows),
+            skipped_count=len(back.skipped),
+            after_count=back.space.count,
+        )

@@ -1,0 +1,171 @@
+"""Compaction that is asked for, over all of one user's memories."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bespoke_schemas.fields import TAG_LIMIT
+from bespoke_schemas.memories import Compact, Compaction
+from bespoke_workers.database import once
+from bespoke_workers.database.engine import Database
+from bespoke_workers.memories import plan, statements
+from bespoke_workers.memories.archive import Archive
+from bespoke_workers.memories.compactor import NOTHING, Compacted, standings
+from bespoke_workers.memories.embedding import Embedder
+from bespoke_workers.memories.index import from_bytes
+from bespoke_workers.memories.loading import Loaded, Loader
+from bespoke_workers.memories.pairing import Pairing
+
+PROBES = 2_000
+"""How many memories are held against all others: all of them, or in a larger space the newest.
+
+Each takes a look through the whole index, while nobody can store for this user.
+"""
+
+
+class Sweeping:
+    """Compacts the memories of any user."""
+
+    def __init__(
+        self,
+        database: Database,
+        loader: Loader,
+        embedder: Embedder,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._loader = loader
+        self._embedder = embedder
+        self._clock = clock
+
+    async def compact(self, payload: Compact) -> Compaction:
+        """Compact a user's memories; once per job id. What goes is in the archive.
+
+        Raises Refused if the id belongs to another job, Misconfigured if the user's memories
+        are of another embedder, Transient if the database is away.
+        """
+        async with self._loader.turn(payload.user_id):
+            compacted = await self._locked(payload)
+            if isinstance(compacted, Compaction):
+                return compacted
+            self._loader.follow(payload.user_id, compacted.space, removed=compacted.removed)
+        compacted.tell(payload.user_id)
+        return compacted.report
+
+    async def _locked(self, payload: Compact) -> Compacted | Compaction:
+        """Compact in one transaction that has locked the space."""
+        finished: dict[str, Any] = {"id": payload.id, "user_id": payload.user_id}
+        async with self._database.transaction() as session:
+            connection = await session.connection()
+            # The space first and the job second, as a store does it.
+            await connection.execute(statements.LOCK_SPACE, {"user_id": payload.user_id})
+            if not await once.begin(session, payload):
+                return await once.recorded(session, payload)
+            loaded = await self._loader.load(connection, payload.user_id)
+            if loaded is None:
+                result = NOTHING.model_dump_json()
+                await connection.execute(statements.ANSWER, finished | {"result": result})
+                return NOTHING
+            compacted = await self._sweep(connection, loaded, payload)
+            finished["result"] = compacted.report.model_dump_json()
+            await connection.execute(statements.FINISH, compacted.space.counters() | finished)
+            return compacted
+
+    async def _sweep(
+        self, connection: AsyncConnection, loaded: Loaded, payload: Compact
+    ) -> Compacted:
+        started, now, space = perf_counter(), self._clock(), loaded.space
+        pairing = await self._pairing(connection, loaded, payload.user_id)
+        planned = plan.plan(
+            await standings(connection, payload.user_id),
+            space.policy,
+            now,
+            force=payload.force,
+            pairs=pairing,
+            pause=space.pause,
+        )
+        report = Compaction.model_validate(planned.report.as_dict())
+        if planned.removed:
+            space = space.next_version()
+            archive = Archive(
+                connection,
+                user_id=payload.user_id,
+                run_id=payload.id,
+                version=space.version,
+                now=now,
+            )
+            await _merge(connection, archive, payload.user_id, planned, pairing, now)
+            await archive.take_all(planned)
+            await archive.record(report)
+            space = space.after_compaction(planned)
+        taken_ms = (perf_counter() - started) * 1000
+        return Compacted(space, planned.removed, report, taken_ms)
+
+    async def _pairing(self, connection: AsyncConnection, loaded: Loaded, user_id: str) -> Pairing:
+        parameters = {"user_id": user_id, "probes": PROBES}
+        rows = (await connection.execute(statements.READ_PROBES, parameters)).all()
+        policy, dim = loaded.space.policy, loaded.space.dim
+        return Pairing(
+            loaded.index,
+            policy.threshold(self._embedder.threshold),
+            {row.id: from_bytes(row.embedding, dim) for row in rows if row.embedding is not None},
+            {row.id: row.facts for row in rows} if policy.dedup_guard else None,
+        )
+
+
+async def _merge(
+    connection: AsyncConnection,
+    archive: Archive,
+    user_id: str,
+    planned: plan.Plan,
+    pairing: Pairing,
+    now: datetime,
+) -> None:
+    """Archive each duplicate, and give what stays in its place its accesses and tags."""
+    if not planned.merged:
+        return
+    ids = [*planned.merged, *planned.merged.values()]
+    parameters = {"user_id": user_id, "ids": ids}
+    rows = (await connection.execute(statements.READ_CANDIDATES, parameters)).all()
+    await archive.take(
+        list(planned.merged),
+        "deduplication",
+        kept_id=planned.merged,
+        similarities=[pairing.cosines.get(frozenset(pair)) for pair in planned.merged.items()],
+    )
+    merged = {
+        "user_id": user_id,
+        "now": now,
+        "merged": json.dumps(taken_over(planned.merged, rows)),
+    }
+    await connection.execute(statements.MERGE_MANY, merged)
+
+
+def taken_over(merged: dict[UUID, UUID], rows: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    """Return what each memory that stays has after taking over those merged into it, as JSON.
+
+    ``rows`` are those of READ_CANDIDATES. Tags over the limit stay in the archive.
+    """
+    groups: dict[UUID, list[Row[Any]]] = {kept: [] for kept in merged.values()}
+    for row in sorted(rows, key=lambda row: row.id in merged):  # the kept one's tags come first
+        groups[merged.get(row.id, row.id)].append(row)
+    return [
+        {
+            "id": str(kept),
+            "access_count": sum(row.access_count for row in group),
+            "last_accessed_at": _latest(group),
+            "tags": list(dict.fromkeys(tag for row in group for tag in row.tags))[:TAG_LIMIT],
+        }
+        for kept, group in groups.items()
+    ]
+
+
+def _latest(group: Sequence[Row[Any]]) -> str | None:
+    accesses = [row.last_accessed_at for row in group if row.last_accessed_at is not None]
+    return max(accesses).isoformat() if accesses else None
