@@ -3,15 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.memories import GetPolicy, PolicyInForce, SetPolicy
-from bespoke_workers.database import once
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.embedding import Embedder
+from bespoke_workers.memories.locking import locked
 from bespoke_workers.memories.policy import Policy, resolve
 from bespoke_workers.memories.space import NEVER
 
@@ -46,20 +47,15 @@ class Policies:
         A user who has stored nothing gets a space. Raises Refused if the preset is unknown or a
         value is not allowed, in which case nothing changes.
         """
-        async with self._database.transaction() as session:
-            connection = await session.connection()
-            # The space first and the job second, as a store does it.
-            await connection.execute(statements.LOCK_SPACE, {"user_id": payload.user_id})
-            if not await once.begin(session, payload):
-                return await once.recorded(session, payload)
-            return await self._write(connection, payload)
+        effect = partial(self._write, payload)
+        return await locked(self._database, payload, payload.user_id, effect)
 
     async def get(self, payload: GetPolicy) -> PolicyInForce:
         """Return the policy in force for a user; without a space it is the default."""
         async with self._database.autocommit() as connection:
             return self._in_force(await _own(connection, payload.user_id))
 
-    async def _write(self, connection: AsyncConnection, payload: SetPolicy) -> PolicyInForce:
+    async def _write(self, payload: SetPolicy, connection: AsyncConnection) -> PolicyInForce:
         own = changed(await self._held(connection, payload.user_id), payload)
         in_force = self._in_force(own)
         parameters = {

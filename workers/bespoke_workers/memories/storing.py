@@ -8,6 +8,7 @@ compaction is to be dealt with, the space is locked first, so that progress is c
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.index import Hit
 from bespoke_workers.memories.loading import Loaded, Loader
+from bespoke_workers.memories.locking import locked
 from bespoke_workers.memories.merging import duplicates, insert, outcome
 from bespoke_workers.memories.space import NEVER, Space
 
@@ -69,7 +71,8 @@ class Storing:
         async with self._loader.turn(payload.user_id):
             done = await self._guarded(fresh)
             if done is None:
-                done = await self._locked(fresh)
+                effect = partial(self._write, fresh)
+                done = await locked(self._database, payload, payload.user_id, effect)
             if isinstance(done, Stored):
                 return done
             self._catch_up(fresh, done)
@@ -155,19 +158,8 @@ class Storing:
             connection, loaded.space, fresh.payload.user_id, fresh.facts, similar
         )
 
-    async def _locked(self, fresh: Fresh) -> Done | Stored:
-        """Store, merge and compact in one transaction that has locked the space."""
-        payload = fresh.payload
-        async with self._database.transaction() as session:
-            connection = await session.connection()
-            # The space first and the job second, as the guarded statement does it: the other
-            # way round, two deliveries of one job could wait for each other.
-            await connection.execute(statements.LOCK_SPACE, {"user_id": payload.user_id})
-            if not await once.begin(session, payload):
-                return await once.recorded(session, payload)
-            return await self._write(connection, fresh)
-
-    async def _write(self, connection: AsyncConnection, fresh: Fresh) -> Done:
+    async def _write(self, fresh: Fresh, connection: AsyncConnection) -> Done:
+        """Store, merge and compact while the space is locked."""
         user_id, job_id = fresh.payload.user_id, fresh.payload.id
         loaded = await self._load_or_create(connection, user_id)
         similar = self._similar(loaded, fresh)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from time import perf_counter
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.fields import TAG_LIMIT
 from bespoke_schemas.memories import Compact, Compaction
-from bespoke_workers.database import once
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
@@ -20,6 +20,7 @@ from bespoke_workers.memories.compactor import NOTHING, Compacted, standings
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import from_bytes
 from bespoke_workers.memories.loading import Loaded, Loader
+from bespoke_workers.memories.locking import locked
 from bespoke_workers.memories.pairing import Pairing
 
 PROBES = 2_000
@@ -51,31 +52,27 @@ class Sweeping:
         are of another embedder, Transient if the database is away.
         """
         async with self._loader.turn(payload.user_id):
-            compacted = await self._locked(payload)
+            effect = partial(self._compact, payload)
+            compacted = await locked(self._database, payload, payload.user_id, effect)
             if isinstance(compacted, Compaction):
                 return compacted
             self._loader.follow(payload.user_id, compacted.space, removed=compacted.removed)
         compacted.tell(payload.user_id)
         return compacted.report
 
-    async def _locked(self, payload: Compact) -> Compacted | Compaction:
-        """Compact in one transaction that has locked the space."""
+    async def _compact(
+        self, payload: Compact, connection: AsyncConnection
+    ) -> Compacted | Compaction:
         finished: dict[str, Any] = {"id": payload.id, "user_id": payload.user_id}
-        async with self._database.transaction() as session:
-            connection = await session.connection()
-            # The space first and the job second, as a store does it.
-            await connection.execute(statements.LOCK_SPACE, {"user_id": payload.user_id})
-            if not await once.begin(session, payload):
-                return await once.recorded(session, payload)
-            loaded = await self._loader.load(connection, payload.user_id)
-            if loaded is None:
-                result = NOTHING.model_dump_json()
-                await connection.execute(statements.ANSWER, finished | {"result": result})
-                return NOTHING
-            compacted = await self._sweep(connection, loaded, payload)
-            finished["result"] = compacted.report.model_dump_json()
-            await connection.execute(statements.FINISH, compacted.space.counters() | finished)
-            return compacted
+        loaded = await self._loader.load(connection, payload.user_id)
+        if loaded is None:
+            result = NOTHING.model_dump_json()
+            await connection.execute(statements.ANSWER, finished | {"result": result})
+            return NOTHING
+        compacted = await self._sweep(connection, loaded, payload)
+        finished["result"] = compacted.report.model_dump_json()
+        await connection.execute(statements.FINISH, compacted.space.counters() | finished)
+        return compacted
 
     async def _sweep(
         self, connection: AsyncConnection, loaded: Loaded, payload: Compact
