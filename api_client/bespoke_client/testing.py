@@ -34,7 +34,7 @@ class Unanswered(BespokeClientError):
         payload = payload_type(task) if task else None
         name = payload.__name__ if payload else "SomePayload"
         result = payload.result_type.__name__ if payload else "ItsResult"
-        module = payload.__module__.rpartition(".")[2] if payload else "memories"
+        module = payload.__module__.split(".")[1] if payload else "memories"
         super().__init__(
             f"job {job_id} ({task or 'never enqueued here'}) has no answer; set one with "
             f"client.answer({module}.{name}, {module}.{result}(...)) before waiting for it"

@@ -26,7 +26,8 @@ class Payload(BaseModel, Generic[ResultT]):
     """One job to be done. Its ``id`` is the job's id and the idempotency key.
 
     A subclass names its queue: ``class Store(Payload[Stored], queue=Queue.MEMORIES)``.
-    Its task name follows from its module and its name: ``bespoke.memories.store``.
+    Its task name follows from its group and its name: ``bespoke.memories.store``. The group is
+    the module, or the package where a group has several.
     """
 
     model_config = ConfigDict(
@@ -49,9 +50,8 @@ class Payload(BaseModel, Generic[ResultT]):
         super().__pydantic_init_subclass__(**kwargs)
         if queue is None:
             return
-        module = cls.__module__.rpartition(".")[2]
         cls.queue = queue
-        cls.task = f"bespoke.{module}.{_snake_case(cls.__name__)}"
+        cls.task = f"bespoke.{_group(cls.__module__)}.{_snake_case(cls.__name__)}"
         cls.result_type = _result_type(cls)
         _types[cls.task] = cls
 
@@ -88,6 +88,11 @@ def payload_types() -> dict[str, type[Payload[Any]]]:
     )
 
     return dict(_types)
+
+
+def _group(module: str) -> str:
+    package, *below = module.split(".")
+    return below[0] if below else package
 
 
 def _snake_case(name: str) -> str:

@@ -23,7 +23,7 @@ SECRET = "my-secret-diagnosis"
 
 
 def module_of(kind: type[Payload[Any]]) -> str:
-    return kind.__module__.rpartition(".")[2]
+    return kind.__module__.split(".")[1]
 
 
 @EACH

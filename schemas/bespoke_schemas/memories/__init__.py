@@ -1,0 +1,75 @@
+"""Payloads of the memories: what a user said, kept free of duplicates."""
+
+from bespoke_schemas.memories.archive import (
+    Archived,
+    ArchivedListed,
+    ListArchived,
+    Restore,
+    Restored,
+    Skipped,
+)
+from bespoke_schemas.memories.changing import Clear, Cleared, Delete, Deleted, Update, Updated
+from bespoke_schemas.memories.compaction import (
+    Compact,
+    Compaction,
+    CompactionRun,
+    Compactions,
+    ListCompactions,
+    StrategyReport,
+)
+from bespoke_schemas.memories.policies import GetPolicy, PolicyInForce, SetPolicy
+from bespoke_schemas.memories.reading import (
+    Count,
+    Counted,
+    FindSimilar,
+    Found,
+    Get,
+    Got,
+    List,
+    Listed,
+    Match,
+    Memory,
+    Search,
+    SpaceStats,
+    Stats,
+)
+from bespoke_schemas.memories.storing import Store, Stored
+
+__all__ = [
+    "Archived",
+    "ArchivedListed",
+    "Clear",
+    "Cleared",
+    "Compact",
+    "Compaction",
+    "CompactionRun",
+    "Compactions",
+    "Count",
+    "Counted",
+    "Delete",
+    "Deleted",
+    "FindSimilar",
+    "Found",
+    "Get",
+    "GetPolicy",
+    "Got",
+    "List",
+    "ListArchived",
+    "ListCompactions",
+    "Listed",
+    "Match",
+    "Memory",
+    "PolicyInForce",
+    "Restore",
+    "Restored",
+    "Search",
+    "SetPolicy",
+    "Skipped",
+    "SpaceStats",
+    "Stats",
+    "Store",
+    "Stored",
+    "StrategyReport",
+    "Update",
+    "Updated",
+]

@@ -1,0 +1,79 @@
+"""Payloads of the archive: what was removed, and bringing it back."""
+
+from typing import Literal, Self
+from uuid import UUID
+
+from pydantic import Field, model_validator
+
+from bespoke_schemas.fields import Moment, UserId
+from bespoke_schemas.memories.reading import Memory
+from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.queues import Queue
+
+
+class Archived(Result):
+    """A memory in the archive, as it was, and why it is there.
+
+    ``run_id`` is the job that removed it, ``kept_id`` the memory that stayed in its place and
+    ``similarity`` the cosine of the two, where there is one.
+    """
+
+    memory: Memory
+    reason: str
+    run_id: UUID
+    kept_id: UUID | None
+    similarity: float | None
+    removed_at: Moment
+
+
+class ArchivedListed(Result):
+    """A page of the archive, what went last first, and how many there are in all."""
+
+    archived: tuple[Archived, ...]
+    total: int
+
+
+class ListArchived(Payload[ArchivedListed], queue=Queue.READS):
+    """List what is in the archive of a user's memories: all, or what one job removed."""
+
+    user_id: UserId
+    run_id: UUID | None = None
+    limit: int = Field(default=100, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0)
+
+
+class Skipped(Result):
+    """A memory that stays in the archive, and why.
+
+    ``duplicate``: what it duplicates is remembered. ``full``: there are ``max_memories``.
+    ``present``: it is remembered itself.
+    """
+
+    memory_id: UUID
+    reason: Literal["duplicate", "full", "present"]
+
+
+class Restored(Result):
+    """How many memories came back from the archive, and which did not."""
+
+    restored_count: int
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Restore(Payload[Restored], queue=Queue.MEMORIES):
+    """Bring back from the archive one memory, or all that one job removed.
+
+    A restored memory counts as accessed now, so that it is the last to go by size. One that is
+    too old counts as created now, and relevance pauses for as many stores as were restored: the
+    rule that removed a memory does not remove it again at once.
+    """
+
+    user_id: UserId
+    run_id: UUID | None = None
+    memory_id: UUID | None = None
+
+    @model_validator(mode="after")
+    def _one_is_restored(self) -> Self:
+        if (self.run_id is None) == (self.memory_id is None):
+            raise ValueError("give either run_id or memory_id, and not both")
+        return self

@@ -1,0 +1,44 @@
+"""Payloads of what a user's memories are kept to."""
+
+from bespoke_schemas.fields import Name, UserId
+from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.queues import Queue
+
+
+class PolicyInForce(Result):
+    """What a user's memories are kept to. ``preset`` is None where none was chosen.
+
+    ``similarity_threshold`` is a cosine; where the policy has none it is the embedder's own.
+    """
+
+    preset: str | None
+    max_memories: int
+    max_age_days: int
+    similarity_threshold: float
+    low_access_threshold: float
+    dedup_guard: bool
+    eviction: str
+
+
+class SetPolicy(Payload[PolicyInForce], queue=Queue.MEMORIES):
+    """Set fields of a user's policy; None leaves a field as it is.
+
+    Fields set stand above the preset, also above one chosen later. ``reset`` first takes back
+    the preset and all fields that were set. The next store or ``Compact`` keeps to the policy.
+    """
+
+    user_id: UserId
+    preset: Name | None = None
+    max_memories: int | None = None
+    max_age_days: int | None = None
+    similarity_threshold: float | None = None
+    low_access_threshold: float | None = None
+    dedup_guard: bool | None = None
+    eviction: Name | None = None
+    reset: bool = False
+
+
+class GetPolicy(Payload[PolicyInForce], queue=Queue.READS):
+    """Read the policy that a user's memories are kept to."""
+
+    user_id: UserId
