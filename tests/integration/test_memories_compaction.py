@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 
-from bespoke_schemas.memories import Count, Search, Stored
+from bespoke_schemas.memories import Compact, Count, Search, Stored
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.store import Memories
 from bespoke_workers.observe import events
 from tests.integration.memory_workers import (
+    ANGLES,
     Clock,
     assert_sound,
     contents,
@@ -67,6 +68,25 @@ async def test_size_removes_what_was_touched_longest_ago(database_url: str) -> N
         await remember(memories, "ada", word(20))
     left = await contents(database_url, "ada")
     assert left == {word(number) for number in (0, 2, *range(7, 21))}
+
+
+@in_loop
+async def test_what_another_memory_says_too_goes_first_if_the_policy_says_so(
+    database_url: str,
+) -> None:
+    policy = Policy(max_memories=10, dedup_guard=False, eviction="redundant")
+    said = ["a 0", "b 0", "c 0", "d 0", "b 30", "e 0", "f 0", "g 0", "h 0", "c 25"]
+    async with worker(database_url, policy, ANGLES) as memories:
+        for content in said:
+            await remember(memories, "ada", content)
+        stored = await remember(memories, "ada", "d 20")  # the newest is a neighbour as well
+        assert stored.compaction.total_compacted == 3
+        assert await contents(database_url, "ada") == {*said, "d 20"} - {"b 0", "c 0", "d 0"}
+        report = await memories.compact(Compact(user_id="ada", force=True))
+        assert report.total_compacted == 0
+        await assert_sound(database_url, "ada", policy, ANGLES)
+    reasons = await query(database_url, "SELECT DISTINCT reason FROM memory_archive")
+    assert [row.reason for row in reasons] == ["size"]
 
 
 @in_loop

@@ -80,7 +80,10 @@ async def test_fields_stand_above_the_preset_until_they_are_reset(database_url: 
             {"similarity_threshold": 1.5},
             "policy field similarity_threshold: got 1.5, allowed: a number from -1 to 1",
         ),
-        ({"eviction": "newest"}, "policy field eviction: got 'newest', allowed: oldest"),
+        (
+            {"eviction": "newest"},
+            "policy field eviction: got 'newest', allowed: oldest or redundant",
+        ),
     ],
 )
 def test_what_is_not_allowed_is_named_and_changes_nothing(

@@ -57,8 +57,8 @@ def test_without_a_threshold_the_embedder_decides() -> None:
         ("similarity_threshold", float("nan"), "a number from -1 to 1"),
         ("low_access_threshold", -0.1, "a number from 0 to 1"),
         ("dedup_guard", 1, "true or false"),
-        ("eviction", "newest", "oldest"),
-        ("eviction", ["oldest"], "oldest"),
+        ("eviction", "newest", "oldest or redundant"),
+        ("eviction", ["oldest"], "oldest or redundant"),
     ],
 )
 def test_a_wrong_value_is_refused_by_field_got_and_allowed(

@@ -10,6 +10,8 @@ from bespoke_schemas.memories import Compaction
 from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.fresh import Fresh
+from bespoke_workers.memories.index import UserIndex
+from bespoke_workers.memories.neighbours import neighbours
 from bespoke_workers.memories.space import Space
 from bespoke_workers.observe import events
 
@@ -49,21 +51,34 @@ class Compacted:
 
 
 async def compact(
-    connection: AsyncConnection, archive: Archive, space: Space, fresh: Fresh, kept_id: UUID
+    connection: AsyncConnection,
+    archive: Archive,
+    space: Space,
+    fresh: Fresh,
+    kept_id: UUID,
+    index: UserIndex,
 ) -> Compacted:
     """Compact a space that this transaction has locked, if a trigger says so.
 
     ``kept_id`` is the memory just stored, or the one that it was merged into: it stays.
+    ``index`` shows the space as it was before the store.
     """
     started = perf_counter()
     if not space.is_compaction_due(fresh.at):
         return Compacted(space, duration_ms=(perf_counter() - started) * 1000)
-    planned = plan.plan(
-        await standings(connection, fresh.payload.user_id),
+    user_id = fresh.payload.user_id
+    rows = await standings(connection, user_id)
+    alike = await neighbours(
+        connection,
+        user_id,
+        index,
+        rows,
         space.policy,
-        fresh.at,
         just_stored=kept_id,
-        pause=space.pause,
+        unindexed={fresh.payload.id: fresh.vector},
+    )
+    planned = plan.plan(
+        rows, space.policy, fresh.at, just_stored=kept_id, pause=space.pause, neighbours=alike
     )
     await archive.take_all(planned)
     report = Compaction.model_validate(planned.report.as_dict())

@@ -13,6 +13,12 @@ READ_EMBEDDING = statement("""
 """)
 """Read the vector of one memory."""
 
+READ_EMBEDDINGS = statement("""
+    SELECT array_agg(id) AS ids, string_agg(embedding, '') AS embeddings FROM memory
+    WHERE user_id = :user_id AND id = ANY(:ids)
+""")
+"""Read the vectors of some memories, joined in the order of the ids."""
+
 READ_STATS = statement("""
     WITH kinds AS (
         SELECT kind, count(*) AS count, min(created_at) AS oldest, max(created_at) AS newest,

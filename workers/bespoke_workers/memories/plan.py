@@ -7,6 +7,7 @@ from uuid import UUID
 
 from bespoke_workers.memories import compaction
 from bespoke_workers.memories.compaction import Report, StrategyReport
+from bespoke_workers.memories.eviction import Neighbours, evicted
 from bespoke_workers.memories.policy import Policy
 
 
@@ -60,15 +61,17 @@ def plan(
     force: bool = False,
     pairs: Pairs | None = None,
     pause: int = 0,
+    neighbours: Neighbours | None = None,
 ) -> Plan:
     """Return what compaction of one user's rows removes; nothing is changed.
 
     Size, age, deduplication and relevance follow each other, each judged on what the one before
     left. The memory just stored never goes. `force` sets off all four, whatever their triggers.
-    `pause` is how many memories still have to be stored before the next pruning.
+    `pause` is how many memories still have to be stored before the next pruning, `neighbours` what
+    an eviction of the redundant goes by.
     """
     kept = list(rows)
-    size = _oldest(kept, policy, just_stored, force)
+    size = evicted(kept, policy, just_stored=just_stored, force=force, neighbours=neighbours)
     kept, size_report = _without(kept, size, compaction.SIZE_TRIGGER, force)
     age = _too_old(kept, policy, now, just_stored)
     kept, age_report = _without(kept, age, compaction.AGE_TRIGGER, force)
@@ -84,12 +87,6 @@ def plan(
         report=Report(size_report, age_report, merge_report, relevance_report),
         pause=len(relevance) or pause,
     )
-
-
-def _oldest(rows: list[Row], policy: Policy, just_stored: UUID | None, force: bool) -> list[UUID]:
-    excess = compaction.size_excess(len(rows), policy.max_memories, force=force)
-    order = sorted(rows, key=lambda row: (row.touched_at, row.created_at, row.id))
-    return [row.id for row in order if row.id != just_stored][:excess]
 
 
 def _too_old(

@@ -6,7 +6,7 @@ from typing import Any
 
 from bespoke_workers.errors import Refused
 
-EVICTIONS = ("oldest",)
+EVICTIONS = ("oldest", "redundant")
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Policy:
 
     `similarity_threshold` is a cosine; None is the embedder's own. `low_access_threshold` is a
     share of the user's most accessed memory. `dedup_guard` keeps apart what differs in numbers or
-    negations. `eviction` is the order in which size compaction removes.
+    negations. `eviction` is the order in which size compaction removes: what was touched longest
+    ago, or what nobody reads and another memory says too.
     """
 
     max_memories: int = 1000

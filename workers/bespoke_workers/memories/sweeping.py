@@ -21,6 +21,7 @@ from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import from_bytes
 from bespoke_workers.memories.loading import Loaded, Loader
 from bespoke_workers.memories.locking import locked
+from bespoke_workers.memories.neighbours import neighbours
 from bespoke_workers.memories.pairing import Pairing
 
 PROBES = 2_000
@@ -79,13 +80,18 @@ class Sweeping:
     ) -> Compacted:
         started, now, space = perf_counter(), self._clock(), loaded.space
         pairing = await self._pairing(connection, loaded, payload.user_id)
+        rows = await standings(connection, payload.user_id)
+        alike = await neighbours(
+            connection, payload.user_id, loaded.index, rows, space.policy, force=payload.force
+        )
         planned = plan.plan(
-            await standings(connection, payload.user_id),
+            rows,
             space.policy,
             now,
             force=payload.force,
             pairs=pairing,
             pause=space.pause,
+            neighbours=alike,
         )
         report = Compaction.model_validate(planned.report.as_dict())
         if planned.removed:
