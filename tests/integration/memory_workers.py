@@ -124,7 +124,7 @@ async def assert_sound(
     (space,) = await query(url, "SELECT * FROM memory_space WHERE user_id = :user", user=user_id)
     assert space.count == len(rows) <= policy.max_memories
     assert space.most_accessed == max(row.access_count for row in rows)
-    assert space.oldest_created_at <= min(row.created_at for row in rows)
+    assert space.oldest_created_at <= min(row.renewed_at or row.created_at for row in rows)
     assert max(row.version for row in rows) <= space.version
     assert_distinct(rows, policy, embedder)
     await assert_accounted_for(url, user_id)

@@ -114,7 +114,7 @@ class Known:
     @property
     def rank(self) -> tuple[int, object, UUID]:
         """Of two duplicates, the greater stays."""
-        return self.row.access_count, self.row.created_at, self.row.id
+        return self.row.access_count, self.row.age_from, self.row.id
 
 
 @dataclass
@@ -134,7 +134,7 @@ class Model:
         young = [
             one
             for one in alike
-            if now - one.row.created_at <= timedelta(days=self.policy.max_age_days)
+            if now - one.row.age_from <= timedelta(days=self.policy.max_age_days)
         ]
         kept = max([new, *young], key=lambda one: (one.rank[0], one is new, *one.rank[1:]))
         gone = alike if kept is new else [new]
@@ -181,13 +181,14 @@ class Model:
 
     @staticmethod
     def taking_over(kept: Known, gone: list[Known]) -> Known:
-        """Sum up accesses and unite tags."""
+        """Sum up accesses, unite tags and be as young as the youngest."""
         together = [kept, *gone]
         accessed = [one.row.last_accessed_at for one in together if one.row.last_accessed_at]
         row = replace(
             kept.row,
             access_count=sum(one.row.access_count for one in together),
             last_accessed_at=max(accessed, default=None),
+            renewed_at=max(one.row.age_from for one in together),
         )
         return replace(kept, row=row, tags=frozenset().union(*(one.tags for one in together)))
 

@@ -46,7 +46,7 @@ class Skipped(Result):
     """A memory that stays in the archive, and why.
 
     ``duplicate``: what it duplicates is remembered. ``full``: there are ``max_memories``.
-    ``present``: it is remembered itself.
+    ``present``: it is remembered itself, and was removed rather than changed by that job.
     """
 
     memory_id: UUID
@@ -61,11 +61,12 @@ class Restored(Result):
 
 
 class Restore(Payload[Restored], queue=Queue.MEMORIES):
-    """Bring back from the archive one memory, or all that one job removed.
+    """Bring back from the archive one memory, or all that one job removed or changed.
 
-    A restored memory counts as accessed now, so that it is the last to go by size. One that is
-    too old counts as created now, and relevance pauses for as many stores as were restored: the
-    rule that removed a memory does not remove it again at once.
+    Of a memory that was updated, the state before that comes back and the present one goes to the
+    archive, so that restoring it again undoes this. A restored memory keeps its times and
+    accesses, but its age counts from now, and relevance pauses for as many stores as were
+    restored: the rule that removed a memory does not remove it again at once.
     """
 
     user_id: UserId

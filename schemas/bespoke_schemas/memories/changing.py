@@ -25,7 +25,7 @@ class Updated(Result):
 class Update(Payload[Updated], queue=Queue.MEMORIES):
     """Change what is given of a memory; what it was before goes to the archive.
 
-    Its accesses and its time of creation stay.
+    Its accesses and its time of creation stay; with a new content, its age counts from now.
     """
 
     user_id: UserId

@@ -90,6 +90,7 @@ class MemorySpace(SQLModel, table=True):
     """
 
     __tablename__ = "memory_space"
+    __table_args__ = (Index("memory_space_by_age", "oldest_created_at"),)
 
     user_id: str = Field(primary_key=True, sa_type=Text)
     version: int = Field(sa_column=_counter())
@@ -108,7 +109,11 @@ class MemorySpace(SQLModel, table=True):
 
 
 class Memory(SQLModel, table=True):
-    """One thing that a user said. ``embedding`` is float16, little-endian, normalised."""
+    """One thing that a user said. ``embedding`` is float16, little-endian, normalised.
+
+    Its age counts from ``renewed_at`` where there is one: when it was said again (in other
+    words, or by a duplicate) or restored.
+    """
 
     __tablename__ = "memory"
     __table_args__ = (
@@ -129,6 +134,7 @@ class Memory(SQLModel, table=True):
     last_accessed_at: datetime | None = Field(default=None, sa_column=_maybe_moment())
     created_at: datetime = Field(sa_column=_moment())
     updated_at: datetime = Field(sa_column=_moment())
+    renewed_at: datetime | None = Field(default=None, sa_column=_maybe_moment())
 
 
 class MemoryArchive(SQLModel, table=True):

@@ -8,8 +8,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.memories import Compaction
 from bespoke_workers.errors import Transient
-from bespoke_workers.memories import statements
+from bespoke_workers.memories import archive_statements, statements
 from bespoke_workers.memories.plan import Plan
+
+UPDATED = "updated"
+"""The reason of an earlier state of a memory that has changed since."""
 
 
 class Archive:
@@ -60,10 +63,11 @@ class Archive:
                 "the job is done again from the beginning"
             )
 
-    async def copy(self, memory_id: UUID, reason: str) -> None:
-        """Archive a memory as it is now, before it changes; it stays among the others."""
-        parameters = self._run | {"id": memory_id, "reason": reason}
-        await self._connection.execute(statements.ARCHIVE_COPY, parameters)
+    async def copy(self, ids: Sequence[UUID]) -> None:
+        """Archive memories as they are now, before they change; they stay among the others."""
+        if ids:
+            parameters = self._run | {"ids": list(ids), "reason": UPDATED}
+            await self._connection.execute(archive_statements.ARCHIVE_COPIES, parameters)
 
     async def take_all(self, planned: Plan) -> None:
         """Archive what a plan removes for size, age and relevance."""

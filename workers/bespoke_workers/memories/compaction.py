@@ -37,7 +37,7 @@ def size_excess(count: int, max_memories: int, *, force: bool = False) -> int:
 
 
 def age_cutoff(now: datetime, max_age_days: int) -> datetime:
-    """Return the moment before which (strictly) a memory was created too long ago."""
+    """Return the moment before which (strictly) a memory's age began too long ago."""
     return now - timedelta(days=max_age_days)
 
 
@@ -85,7 +85,7 @@ def relevance_quota(count: int) -> int:
 def relevance_score(access_count: int, most_accessed: int, age_days: float) -> float:
     """Return 0.7 of the access frequency plus 0.3 of the recency, from 0 to 1.
 
-    The frequency is relative to the most accessed memory; `age_days` counts from the creation.
+    The frequency is relative to the most accessed memory; `age_days` counts as the age rule does.
     """
     frequency = access_count / most_accessed if most_accessed else 0.0
     return FREQUENCY_WEIGHT * frequency + RECENCY_WEIGHT / (1 + max(age_days, 0.0))
@@ -102,12 +102,12 @@ def stores_until_relevance(count: int, low_count: int) -> int:
     return max(to_share, RELEVANCE_LEAST_COUNT - count, 0)
 
 
-def keeps(a_access: int, a_created: datetime, b_access: int, b_created: datetime) -> bool:
+def keeps(a_access: int, a_age_from: datetime, b_access: int, b_age_from: datetime) -> bool:
     """Whether of two duplicates the first is kept: more accesses, on a tie the newer one.
 
     On a tie in both it is the first.
     """
-    return (a_access, a_created) >= (b_access, b_created)
+    return (a_access, a_age_from) >= (b_access, b_age_from)
 
 
 @dataclass(frozen=True)

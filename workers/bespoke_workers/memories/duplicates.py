@@ -10,13 +10,16 @@ from bespoke_schemas.fields import TAG_LIMIT
 
 @dataclass(frozen=True)
 class Candidate:
-    """A memory, or the new one, that counts as a duplicate. Times are aware."""
+    """A memory, or the new one, that counts as a duplicate. Times are aware.
+
+    ``age_from`` is the moment from which its age counts, as `plan.Row` has it.
+    """
 
     id: UUID
     access_count: int
     last_accessed_at: datetime | None
     tags: tuple[str, ...]
-    created_at: datetime
+    age_from: datetime
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,11 @@ def merge(new: Candidate, found: Sequence[Candidate], cutoff: datetime) -> Merge
 
     The one with more accesses is kept, on a tie the newer, which is the new one. If the new one
     stays, all that it duplicates go; else it alone goes, since those that were there before are
-    no duplicates of each other. A memory created before ``cutoff`` is never the one kept:
-    age would take it, and with it what the user has just said.
+    no duplicates of each other. The kept one is then as young as the youngest, since all of it
+    was said again. A memory whose age began before ``cutoff`` is never the one kept.
     """
-    rivals = [one for one in found if one.created_at >= cutoff]
-    best = max(rivals, key=lambda one: (one.access_count, one.created_at, one.id), default=new)
+    rivals = [one for one in found if one.age_from >= cutoff]
+    best = max(rivals, key=lambda one: (one.access_count, one.age_from, one.id), default=new)
     if best.access_count > new.access_count:
         return Merge(_taking_over(best, [new]), (new,))
     return Merge(_taking_over(new, found), tuple(found))
@@ -50,7 +53,7 @@ def _taking_over(kept: Candidate, gone: Sequence[Candidate]) -> Candidate:
         access_count=sum(one.access_count for one in together),
         last_accessed_at=max(accessed, default=None),
         tags=_union(one.tags for one in together),
-        created_at=kept.created_at,
+        age_from=max(one.age_from for one in together),
     )
 
 

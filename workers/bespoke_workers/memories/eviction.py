@@ -50,7 +50,7 @@ def candidates(
     """Return what size compaction chooses among, what was touched longest ago first."""
     if not compaction.size_excess(len(rows), policy.max_memories, force=force):
         return []
-    order = sorted(rows, key=lambda row: (row.touched_at, row.created_at, row.id))
+    order = sorted(rows, key=lambda row: (row.touched_at, row.age_from, row.id))
     return [row.id for row in order if row.id != just_stored]
 
 

@@ -15,7 +15,7 @@ from bespoke_schemas.memories import (
     Memory,
 )
 from bespoke_workers.database.engine import Database
-from bespoke_workers.memories import statements
+from bespoke_workers.memories import archive_statements
 
 
 class History:
@@ -32,7 +32,7 @@ class History:
             "offset": payload.offset,
         }
         async with self._database.autocommit() as connection:
-            rows = (await connection.execute(statements.LIST_COMPACTIONS, parameters)).all()
+            rows = (await connection.execute(archive_statements.LIST_COMPACTIONS, parameters)).all()
         runs = tuple(_run(row) for row in rows if row.id is not None)
         return Compactions(runs=runs, total=rows[0].total)
 
@@ -45,7 +45,7 @@ class History:
             "offset": payload.offset,
         }
         async with self._database.autocommit() as connection:
-            rows = (await connection.execute(statements.LIST_ARCHIVED, parameters)).all()
+            rows = (await connection.execute(archive_statements.LIST_ARCHIVED, parameters)).all()
         archived = tuple(_archived(row) for row in rows if row.id is not None)
         return ArchivedListed(archived=archived, total=rows[0].total)
 

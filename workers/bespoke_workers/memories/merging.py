@@ -41,7 +41,7 @@ async def settle(
     similarities: Mapping[UUID, float],
     now: datetime,
 ) -> None:
-    """Archive what is merged away; the kept one takes over accesses and tags."""
+    """Archive what is merged away; the kept one takes over accesses, tags and youngest age."""
     if not merged.gone:
         return
     kept = merged.kept
@@ -58,6 +58,7 @@ async def settle(
         "access_count": kept.access_count,
         "last_accessed_at": kept.last_accessed_at,
         "tags": list(kept.tags),
+        "age_from": kept.age_from,
         "now": now,
     }
     await connection.execute(statements.TAKE_OVER, taken_over)
@@ -74,7 +75,7 @@ async def duplicates(
     rows = {row.id: row for row in found}
     guarded = space.policy.dedup_guard
     return [
-        Candidate(row.id, row.access_count, row.last_accessed_at, tuple(row.tags), row.created_at)
+        Candidate(row.id, row.access_count, row.last_accessed_at, tuple(row.tags), row.age_from)
         for memory_id, _ in similar
         if (row := rows.get(memory_id)) and (not guarded or row.facts == facts)
     ]

@@ -58,4 +58,4 @@ class Pairing:
 
 
 def _strength(row: plan.Row) -> tuple[int, datetime, UUID]:
-    return row.access_count, row.created_at, row.id
+    return row.access_count, row.age_from, row.id

@@ -13,17 +13,26 @@ from bespoke_workers.memories.policy import Policy
 
 @dataclass(frozen=True)
 class Row:
-    """What compaction reads of one memory. Times are aware."""
+    """What compaction reads of one memory. Times are aware.
+
+    `renewed_at` is when the memory was last said again or restored; None if never.
+    """
 
     id: UUID
     created_at: datetime
     access_count: int = 0
     last_accessed_at: datetime | None = None
+    renewed_at: datetime | None = None
+
+    @property
+    def age_from(self) -> datetime:
+        """The moment from which a memory's age counts: what was said again is as new."""
+        return max(self.created_at, self.renewed_at or self.created_at)
 
     @property
     def touched_at(self) -> datetime:
-        """The later of creation and last access."""
-        return max(self.created_at, self.last_accessed_at or self.created_at)
+        """The later of the moment from which its age counts and the last access."""
+        return max(self.age_from, self.last_accessed_at or self.age_from)
 
 
 Pairs = Callable[[Sequence[Row]], Iterable[tuple[UUID, UUID]]]
@@ -93,7 +102,7 @@ def _too_old(
     rows: list[Row], policy: Policy, now: datetime, just_stored: UUID | None
 ) -> list[UUID]:
     cutoff = compaction.age_cutoff(now, policy.max_age_days)
-    return [row.id for row in rows if row.created_at < cutoff and row.id != just_stored]
+    return [row.id for row in rows if row.age_from < cutoff and row.id != just_stored]
 
 
 def _deduplicated(
@@ -123,19 +132,20 @@ def judged(a: Row, b: Row, just_stored: UUID | None = None) -> tuple[Row, Row]:
     """Return of two duplicates the one that is kept and the one that goes."""
     # Pairs come in any order; the id decides where accesses and creation are the same.
     a, b = (a, b) if a.id > b.id else (b, a)
-    keeps_a = compaction.keeps(a.access_count, a.created_at, b.access_count, b.created_at)
+    keeps_a = compaction.keeps(a.access_count, a.age_from, b.access_count, b.age_from)
     if just_stored in (a.id, b.id):
         keeps_a = just_stored == a.id
     return (a, b) if keeps_a else (b, a)
 
 
 def taking_over(keep: Row, go: Row) -> Row:
-    """Return the one kept with the accesses of both."""
+    """Return the one kept with the accesses of both, as young as the younger."""
     accesses = [at for at in (keep.last_accessed_at, go.last_accessed_at) if at is not None]
     return replace(
         keep,
         access_count=keep.access_count + go.access_count,
         last_accessed_at=max(accesses, default=None),
+        renewed_at=max(keep.age_from, go.age_from),
     )
 
 
@@ -155,10 +165,10 @@ def _irrelevant(
         return []
 
     def worth(row: Row) -> tuple[float, datetime, UUID]:
-        age_days = (now - row.created_at) / timedelta(days=1)
+        age_days = (now - row.age_from) / timedelta(days=1)
         return (
             compaction.relevance_score(row.access_count, most, age_days),
-            row.created_at,
+            row.age_from,
             row.id,
         )
 

@@ -15,7 +15,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.memories import Restore, Restored, Skipped
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
-from bespoke_workers.memories import statements
+from bespoke_workers.errors import Refused
+from bespoke_workers.memories import archive_statements, statements
+from bespoke_workers.memories.archive import UPDATED, Archive
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import UserIndex, from_bytes
 from bespoke_workers.memories.loading import Loaded, Loader
@@ -27,14 +29,18 @@ from bespoke_workers.observe import events
 
 @dataclass
 class Return:
-    """Which archived memories come back, decided one by one, and what is written of it."""
+    """Which archived memories come back, decided one by one, and what is written of it.
+
+    ``changed`` are those of them that are there, in a later state.
+    """
 
     loaded: Loaded
     threshold: float
     facts: dict[UUID, str]
     rows: list[UUID] = field(default_factory=list)
     vectors: dict[UUID, NDArray[np.float16]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    changed: set[UUID] = field(default_factory=set)
+    skipped: dict[UUID, Skipped] = field(default_factory=dict)
     space: Space | None = None
 
     def __post_init__(self) -> None:
@@ -42,12 +48,21 @@ class Return:
         self._returned = UserIndex([], np.empty((0, self.loaded.space.dim)), self.loaded.space.dim)
 
     def weigh(self, row: Row[Any]) -> None:
-        """Let an archived memory come back, unless it is there, duplicates one or has no room."""
+        """Let an archived state of a memory come back, unless a state before it did.
+
+        It stays where its memory is there unchanged, duplicates another or has no room.
+        """
+        if row.memory_id in self.vectors:
+            return
         vector = from_bytes(row.embedding, self.loaded.space.dim)
         reason = self._obstacle(row, vector)
         if reason is not None:
-            self.skipped.append(Skipped(memory_id=UUID(bytes=row.memory_id.bytes), reason=reason))
+            skipped = Skipped(memory_id=UUID(bytes=row.memory_id.bytes), reason=reason)
+            self.skipped.setdefault(row.memory_id, skipped)
             return
+        if row.memory_id in self.facts:
+            self.changed.add(row.memory_id)
+        self.skipped.pop(row.memory_id, None)
         self.rows.append(row.id)
         self.vectors[row.memory_id] = vector
         self.facts[row.memory_id] = row.facts
@@ -56,19 +71,21 @@ class Return:
     def _obstacle(
         self, row: Row[Any], vector: NDArray[np.float16]
     ) -> Literal["duplicate", "full", "present"] | None:
-        if row.memory_id in self.facts:
+        is_there = row.memory_id in self.facts
+        if is_there and row.reason != UPDATED:
             return "present"
         if self._is_duplicate(row, vector):
             return "duplicate"
         is_full = len(self.facts) >= self.loaded.space.policy.max_memories
-        return "full" if is_full else None
+        return "full" if is_full and not is_there else None
 
     def _is_duplicate(self, row: Row[Any], vector: NDArray[np.float16]) -> bool:
         guarded = self.loaded.space.policy.dedup_guard
         return any(
             not guarded or self.facts[memory_id] == row.facts
-            for index in (self.loaded.index, self._returned)
+            for index, outdated in ((self.loaded.index, self.changed), (self._returned, ()))
             for memory_id, _ in index.similar(vector, self.threshold)
+            if memory_id != row.memory_id and memory_id not in outdated
         )
 
 
@@ -92,7 +109,8 @@ class Restoring:
     async def restore(self, payload: Restore) -> Restored:
         """Move memories from the archive back to the user's; once per job id.
 
-        What was touched last comes first, as long as there is room; the others are named.
+        What was touched last comes first, as long as there is room; the others are named. What
+        an update changed gets its earlier state back, and the archive takes the present one.
         Raises Refused if the id belongs to another job, Misconfigured if the user's memories
         are of another embedder.
         """
@@ -103,7 +121,7 @@ class Restoring:
             if back is None:
                 return Restored(restored_count=0)
             done.append(back)
-            return Restored(restored_count=len(back.rows), skipped=tuple(back.skipped))
+            return Restored(restored_count=len(back.rows), skipped=tuple(back.skipped.values()))
 
         async with self._loader.turn(payload.user_id):
             restored = await once(self._database, payload, effect)
@@ -127,7 +145,7 @@ class Restoring:
         for row in await self._sought(connection, payload):
             back.weigh(row)
         if back.rows:
-            back.space = await self._write(connection, payload.user_id, back)
+            back.space = await self._write(connection, payload.user_id, payload.id, back)
         return back
 
     async def _sought(self, connection: AsyncConnection, payload: Restore) -> Sequence[Row[Any]]:
@@ -136,20 +154,25 @@ class Restoring:
             "run_id": payload.run_id,
             "memory_id": payload.memory_id,
         }
-        return (await connection.execute(statements.READ_ARCHIVED, sought)).all()
+        return (await connection.execute(archive_statements.READ_ARCHIVED, sought)).all()
 
-    async def _write(self, connection: AsyncConnection, user_id: str, back: Return) -> Space:
-        now, space = self._clock(), back.loaded.space.next_version()
+    async def _write(
+        self, connection: AsyncConnection, user_id: str, job_id: UUID, back: Return
+    ) -> Space:
+        now, version = self._clock(), back.loaded.space.next_version().version
+        archive = Archive(connection, user_id=user_id, run_id=job_id, version=version, now=now)
+        await archive.copy(list(back.changed))
         parameters: Mapping[str, Any] = {
             "user_id": user_id,
             "ids": back.rows,
             "restored": len(back.rows),
-            "version": space.version,
-            "cutoff": space.age_cutoff(now),
+            "version": version,
             "now": now,
         }
-        await connection.execute(statements.RESTORE, parameters)
-        return await recounted(connection, user_id, space.version, self._default)
+        restored = await connection.execute(archive_statements.RESTORE, parameters)
+        if restored.rowcount != len(back.rows):
+            raise Refused("a memory to be restored has the id of another user's; it stays archived")
+        return await recounted(connection, user_id, version, self._default)
 
     def _tell(self, user_id: str, back: Return) -> None:
         """Bring the cached index to what is committed, and tell of it."""

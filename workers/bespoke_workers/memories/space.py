@@ -22,9 +22,10 @@ class Space:
 
     ``version`` rises with every store, removal and change of policy, so that whoever knows the
     version knows all of this, but for ``most_accessed`` and ``relevance_check_at``, which
-    searches move. ``oldest_created_at`` is a watermark: no memory is older, one as old may have
-    gone. ``relevance_check_at`` is the first ``stored_total`` at which relevance has to be
-    looked at, ``relevance_pause_until`` the first at which it may prune again.
+    searches move. ``oldest_created_at`` is a watermark: no memory's age counts from earlier; one
+    that old may have gone or been renewed. ``relevance_check_at`` is the first ``stored_total``
+    at which relevance has to be looked at, ``relevance_pause_until`` the first at which it may
+    prune again.
     """
 
     version: int
@@ -102,7 +103,7 @@ class Space:
         return replace(
             self,
             count=len(planned.kept),
-            oldest_created_at=min((row.created_at for row in planned.kept), default=None),
+            oldest_created_at=min((row.age_from for row in planned.kept), default=None),
             most_accessed=most,
             relevance_check_at=max(self._next_check(planned.kept, most), pause_until),
             relevance_pause_until=pause_until,

@@ -24,7 +24,7 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "ids": ARRAY(Uuid()),
     "kept_ids": ARRAY(Uuid()),
     "memory_id": Uuid(),
-    "cutoff": DateTime(timezone=True),
+    "age_from": DateTime(timezone=True),
     "merged": Text(),
     "run_id": Uuid(),
     "task": Text(),
@@ -142,20 +142,23 @@ INSERT_MEMORY = statement("""
 """Insert a memory into a space that this transaction has locked."""
 
 READ_CANDIDATES = statement("""
-    SELECT id, access_count, last_accessed_at, tags, created_at, facts FROM memory
+    SELECT id, access_count, last_accessed_at, tags, facts,
+        GREATEST(created_at, renewed_at) AS age_from
+    FROM memory
     WHERE user_id = :user_id AND id = ANY(:ids)
 """)
 """Read what decides which of some similar memories are duplicates, and which is kept."""
 
 TAKE_OVER = statement("""
     UPDATE memory SET access_count = :access_count, last_accessed_at = :last_accessed_at,
-        tags = :tags, updated_at = :now
+        tags = :tags, updated_at = :now, renewed_at = GREATEST(renewed_at, :age_from)
     WHERE user_id = :user_id AND id = :id
 """)
-"""Give the kept duplicate the accesses and the tags of the others."""
+"""Give the kept duplicate the accesses, the tags and the youngest age of the others."""
 
 READ_STANDINGS = statement("""
-    SELECT id, created_at, last_accessed_at, access_count FROM memory WHERE user_id = :user_id
+    SELECT id, created_at, last_accessed_at, access_count, renewed_at FROM memory
+    WHERE user_id = :user_id
 """)
 """Read of every memory what compaction judges it by."""
 
@@ -173,7 +176,7 @@ ARCHIVE = statement("""
         jsonb_build_object('id', id, 'user_id', user_id, 'content', content, 'kind', kind,
             'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
             'access_count', access_count, 'last_accessed_at', last_accessed_at,
-            'created_at', created_at, 'updated_at', updated_at),
+            'created_at', created_at, 'updated_at', updated_at, 'renewed_at', renewed_at),
         embedding, :version, :now
     FROM removed
 """)
@@ -274,7 +277,7 @@ RECOUNT = statement(f"""
         oldest_created_at = total.oldest, most_accessed = total.most,
         relevance_check_at = CASE total.most WHEN 0 THEN :never ELSE relevance_pause_until END
     FROM (
-        SELECT count(*) AS count, min(created_at) AS oldest,
+        SELECT count(*) AS count, min(GREATEST(created_at, renewed_at)) AS oldest,
             coalesce(max(access_count), 0) AS most
         FROM memory WHERE user_id = :user_id
     ) AS total
@@ -298,96 +301,27 @@ READ_PROBES = statement("""
 MERGE_MANY = statement("""
     WITH merged AS (
         SELECT * FROM jsonb_to_recordset(CAST(:merged AS jsonb)) AS merged (
-            id uuid, access_count bigint, last_accessed_at timestamptz, tags text[])
+            id uuid, access_count bigint, last_accessed_at timestamptz, age_from timestamptz,
+            tags text[])
     )
     UPDATE memory SET access_count = merged.access_count, tags = merged.tags,
-        last_accessed_at = merged.last_accessed_at, updated_at = :now
+        last_accessed_at = merged.last_accessed_at, updated_at = :now,
+        renewed_at = GREATEST(memory.renewed_at, merged.age_from)
     FROM merged WHERE memory.user_id = :user_id AND memory.id = merged.id
 """)
-"""Give each memory that is kept in place of others their accesses and tags."""
+"""Give each memory that is kept in place of others their accesses, tags and youngest age."""
 
 ANSWER = statement("""
     UPDATE job SET result = CAST(:result AS jsonb) WHERE id = :id AND user_id = :user_id
 """)
 """Write the result of a job of a user who has no space."""
 
-LIST_COMPACTIONS = statement("""
-    WITH listed AS (SELECT id, at, report FROM compaction_run WHERE user_id = :user_id)
-    SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
-    LEFT JOIN (
-        SELECT * FROM listed ORDER BY at DESC, id DESC LIMIT :limit OFFSET :offset
-    ) AS page ON true
-    ORDER BY page.at DESC, page.id DESC
-""")
-"""Read one page of a user's compactions, newest first, and how many there are in all."""
-
-LIST_ARCHIVED = statement("""
-    WITH listed AS (
-        SELECT * FROM memory_archive
-        WHERE user_id = :user_id AND (:run_id IS NULL OR run_id = :run_id)
-    )
-    SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
-    LEFT JOIN (
-        SELECT id, memory, reason, run_id, kept_id, similarity, removed_at FROM listed
-        ORDER BY removed_at DESC, id DESC LIMIT :limit OFFSET :offset
-    ) AS page ON true
-    ORDER BY page.removed_at DESC, page.id DESC
-""")
-"""Read one page of a user's archive, what went last first, and how many there are in all."""
-
-READ_ARCHIVED = statement("""
-    SELECT id, memory_id, embedding, memory ->> 'facts' AS facts FROM memory_archive
-    WHERE user_id = :user_id AND (run_id = :run_id OR memory_id = :memory_id)
-    ORDER BY GREATEST(CAST(memory ->> 'created_at' AS timestamptz),
-        CAST(memory ->> 'last_accessed_at' AS timestamptz)) DESC, removed_version DESC,
-        reason = 'updated', id DESC
-""")
-"""Read what a job removed, or a memory wherever it was removed; what was touched last first."""
-
-RESTORE = statement("""
-    WITH back AS (
-        DELETE FROM memory_archive WHERE user_id = :user_id AND id = ANY(:ids)
-        RETURNING memory_id, user_id, memory, embedding
-    ), paused AS (
-        UPDATE memory_space SET
-            relevance_pause_until = GREATEST(relevance_pause_until, stored_total + :restored)
-        WHERE user_id = :user_id
-    )
-    INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
-        access_count, last_accessed_at, created_at, updated_at)
-    SELECT memory_id, user_id, memory ->> 'content', memory ->> 'kind',
-        ARRAY(SELECT jsonb_array_elements_text(memory -> 'tags')), memory -> 'meta',
-        memory ->> 'facts', embedding, :version, CAST(memory ->> 'access_count' AS bigint), :now,
-        CASE WHEN CAST(memory ->> 'created_at' AS timestamptz) < :cutoff THEN :now
-            ELSE CAST(memory ->> 'created_at' AS timestamptz) END, :now
-    FROM back
-""")
-"""Move memories from the archive into a space that this transaction has locked.
-
-They count as accessed now, and those created before ``cutoff`` as created now; relevance pauses.
-"""
-
-ARCHIVE_COPY = statement("""
-    INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, memory, embedding,
-        removed_version, removed_at)
-    SELECT gen_random_uuid(), id, user_id, :reason, :run_id,
-        jsonb_build_object('id', id, 'user_id', user_id, 'content', content, 'kind', kind,
-            'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
-            'access_count', access_count, 'last_accessed_at', last_accessed_at,
-            'created_at', created_at, 'updated_at', updated_at),
-        embedding, :version, :now
-    FROM memory WHERE user_id = :user_id AND id = :id
-""")
-"""Keep a memory as it is in the archive, too.
-
-Who follows the list of changes drops it and takes it in again: its new state is of that version.
-"""
-
 UPDATE_MEMORY = statement("""
     UPDATE memory SET content = coalesce(:content, content), kind = coalesce(:kind, kind),
         tags = coalesce(:tags, tags), meta = coalesce(CAST(:meta AS jsonb), meta),
         facts = coalesce(:facts, facts), embedding = coalesce(:embedding, embedding),
-        version = :version, updated_at = :now
+        version = :version, updated_at = :now,
+        renewed_at = CASE WHEN :content IS NULL THEN renewed_at ELSE :now END
     WHERE user_id = :user_id AND id = :id
 """)
-"""Change what is given of a memory, null changing nothing."""
+"""Change what is given of a memory, null changing nothing; a new content is said now."""

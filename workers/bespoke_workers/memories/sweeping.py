@@ -163,6 +163,7 @@ def taken_over(merged: dict[UUID, UUID], rows: Sequence[Row[Any]]) -> list[dict[
             "id": str(kept),
             "access_count": sum(row.access_count for row in group),
             "last_accessed_at": _latest(group),
+            "age_from": max(row.age_from for row in group).isoformat(),
             "tags": list(dict.fromkeys(tag for row in group for tag in row.tags))[:TAG_LIMIT],
         }
         for kept, group in groups.items()

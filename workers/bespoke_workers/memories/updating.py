@@ -106,7 +106,7 @@ class Updating:
         archive = Archive(
             connection, user_id=user_id, run_id=change.payload.id, version=version, now=change.at
         )
-        await archive.copy(memory_id, "updated")
+        await archive.copy([memory_id])
         await connection.execute(statements.UPDATE_MEMORY, change.columns() | {"version": version})
         await settle(connection, archive, user_id, merged, dict(similar), change.at)
         change.space = await recounted(connection, user_id, version, self._default)
@@ -127,7 +127,7 @@ class Updating:
             before.access_count,
             before.last_accessed_at,
             tuple(tags),
-            before.created_at,
+            change.at,
         )
         user_id, content = change.payload.user_id, change.payload.content
         if change.vector is None or content is None:

@@ -1,0 +1,87 @@
+"""The SQL of the archive. Each statement names the user, as all of them do."""
+
+from bespoke_workers.memories.statements import statement
+
+LIST_COMPACTIONS = statement("""
+    WITH listed AS (SELECT id, at, report FROM compaction_run WHERE user_id = :user_id)
+    SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
+    LEFT JOIN (
+        SELECT * FROM listed ORDER BY at DESC, id DESC LIMIT :limit OFFSET :offset
+    ) AS page ON true
+    ORDER BY page.at DESC, page.id DESC
+""")
+"""Read one page of a user's compactions, newest first, and how many there are in all."""
+
+LIST_ARCHIVED = statement("""
+    WITH listed AS (
+        SELECT * FROM memory_archive
+        WHERE user_id = :user_id AND (:run_id IS NULL OR run_id = :run_id)
+    )
+    SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
+    LEFT JOIN (
+        SELECT id, memory, reason, run_id, kept_id, similarity, removed_at FROM listed
+        ORDER BY removed_at DESC, id DESC LIMIT :limit OFFSET :offset
+    ) AS page ON true
+    ORDER BY page.removed_at DESC, page.id DESC
+""")
+"""Read one page of a user's archive, what went last first, and how many there are in all."""
+
+READ_ARCHIVED = statement("""
+    SELECT id, memory_id, embedding, memory ->> 'facts' AS facts, reason FROM memory_archive
+    WHERE user_id = :user_id AND (run_id = :run_id OR memory_id = :memory_id)
+    ORDER BY :run_id IS NOT NULL AND reason = 'updated' DESC,
+        CASE WHEN :run_id IS NULL THEN removed_version END DESC,
+        GREATEST(CAST(memory ->> 'created_at' AS timestamptz),
+            CAST(memory ->> 'renewed_at' AS timestamptz),
+            CAST(memory ->> 'last_accessed_at' AS timestamptz)) DESC,
+        reason = 'updated', id DESC
+""")
+"""Read what a job archived, or every state of one memory that is in the archive.
+
+Of a job, what it changed comes first, then what was touched last; of a memory, its last state.
+"""
+
+RESTORE = statement("""
+    WITH back AS (
+        DELETE FROM memory_archive WHERE user_id = :user_id AND id = ANY(:ids)
+        RETURNING memory_id, user_id, memory, embedding
+    ), paused AS (
+        UPDATE memory_space SET
+            relevance_pause_until = GREATEST(relevance_pause_until, stored_total + :restored)
+        WHERE user_id = :user_id
+    )
+    INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
+        access_count, last_accessed_at, created_at, updated_at, renewed_at)
+    SELECT memory_id, user_id, memory ->> 'content', memory ->> 'kind',
+        ARRAY(SELECT jsonb_array_elements_text(memory -> 'tags')), memory -> 'meta',
+        memory ->> 'facts', embedding, :version, CAST(memory ->> 'access_count' AS bigint),
+        CAST(memory ->> 'last_accessed_at' AS timestamptz),
+        CAST(memory ->> 'created_at' AS timestamptz), :now, :now
+    FROM back
+    ON CONFLICT (id) DO UPDATE SET content = excluded.content, kind = excluded.kind,
+        tags = excluded.tags, meta = excluded.meta, facts = excluded.facts,
+        embedding = excluded.embedding, version = excluded.version,
+        updated_at = excluded.updated_at, renewed_at = excluded.renewed_at
+        WHERE memory.user_id = excluded.user_id
+""")
+"""Move memories from the archive into a space that this transaction has locked.
+
+Their age counts from now, and relevance pauses. One that is there gets its earlier state back
+and keeps its accesses.
+"""
+
+ARCHIVE_COPIES = statement("""
+    INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, memory, embedding,
+        removed_version, removed_at)
+    SELECT gen_random_uuid(), id, user_id, :reason, :run_id,
+        jsonb_build_object('id', id, 'user_id', user_id, 'content', content, 'kind', kind,
+            'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
+            'access_count', access_count, 'last_accessed_at', last_accessed_at,
+            'created_at', created_at, 'updated_at', updated_at, 'renewed_at', renewed_at),
+        embedding, :version, :now
+    FROM memory WHERE user_id = :user_id AND id = ANY(:ids)
+""")
+"""Keep memories as they are in the archive, too.
+
+Who follows the list of changes drops each and takes it in again: its new state is of that version.
+"""
