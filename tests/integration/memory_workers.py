@@ -16,6 +16,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.memories.embedding import Embedder, load_embedder
 from bespoke_workers.memories.index import IndexCache, from_bytes
 from bespoke_workers.memories.policy import DEFAULT, Policy
+from bespoke_workers.memories.port import MemoryStore
 from bespoke_workers.memories.store import Memories
 
 P = ParamSpec("P")
@@ -98,7 +99,7 @@ async def workers(url: str, count: int, policy: Policy = DEFAULT) -> AsyncIterat
         yield [await stack.enter_async_context(worker(url, policy)) for _ in range(count)]
 
 
-async def remember(memories: Memories, user_id: str, content: str, *tags: str) -> Stored:
+async def remember(memories: MemoryStore, user_id: str, content: str, *tags: str) -> Stored:
     """Store a text."""
     return await memories.store(Store(user_id=user_id, content=content, tags=tags))
 

@@ -29,6 +29,11 @@ class Permanent(BespokeError):
 class Refused(Permanent):
     """The payload asks for something that cannot be done; the text says what and why."""
 
+    @classmethod
+    def reused(cls, job_id: object) -> "Refused":
+        """Make the error of a payload under the id of another task's or user's job."""
+        return cls(f"the id {job_id} belongs to another job; give each payload an id of its own")
+
 
 class Misconfigured(Permanent):
     """A setting is missing or wrong; the text names it and says what to set."""

@@ -70,7 +70,7 @@ def answer(payload: Payload[ResultT], job: Job) -> ResultT:
     if job.state == "parked":
         raise Parked(job.reason or "parked")
     if job.task != payload.task or job.user_id != payload.subject():
-        raise Refused(f"the id {job.id} belongs to another job; give each payload an id of its own")
+        raise Refused.reused(job.id)
     if job.state == "failed":
         raise Refused(job.reason or "failed")
     return payload.result_type.model_validate(job.result)  # type: ignore[return-value]  # result_type is the payload's ResultT

@@ -41,11 +41,12 @@ def merge(new: Candidate, found: Sequence[Candidate], cutoff: datetime) -> Merge
     rivals = [one for one in found if one.age_from >= cutoff]
     best = max(rivals, key=lambda one: (one.access_count, one.age_from, one.id), default=new)
     if best.access_count > new.access_count:
-        return Merge(_taking_over(best, [new]), (new,))
-    return Merge(_taking_over(new, found), tuple(found))
+        return Merge(taking_over(best, [new]), (new,))
+    return Merge(taking_over(new, found), tuple(found))
 
 
-def _taking_over(kept: Candidate, gone: Sequence[Candidate]) -> Candidate:
+def taking_over(kept: Candidate, gone: Sequence[Candidate]) -> Candidate:
+    """Return the kept one with the accesses and tags of all."""
     together = (kept, *gone)
     accessed = (one.last_accessed_at for one in together if one.last_accessed_at is not None)
     return Candidate(

@@ -33,6 +33,14 @@ def changed(own: Own, payload: SetPolicy) -> Own:
     )
 
 
+def in_force(own: Own, default: Policy, embedder: Embedder) -> PolicyInForce:
+    """Return the policy that a user's own one comes to; raises Refused if it is not allowed."""
+    preset, overrides = own
+    policy = resolve(preset, overrides, default=default)
+    threshold = policy.threshold(embedder.threshold)
+    return PolicyInForce(preset=preset, **{**asdict(policy), "similarity_threshold": threshold})
+
+
 class Policies:
     """Keeps the policy of any user; ``default`` holds for those who have none of their own."""
 
@@ -53,20 +61,21 @@ class Policies:
     async def get(self, payload: GetPolicy) -> PolicyInForce:
         """Return the policy in force for a user; without a space it is the default."""
         async with self._database.autocommit() as connection:
-            return self._in_force(await _own(connection, payload.user_id))
+            own = await _own(connection, payload.user_id)
+        return in_force(own, self._default, self._embedder)
 
     async def _write(self, payload: SetPolicy, connection: AsyncConnection) -> PolicyInForce:
         own = changed(await self._held(connection, payload.user_id), payload)
-        in_force = self._in_force(own)
+        now = in_force(own, self._default, self._embedder)
         parameters = {
             "id": payload.id,
             "user_id": payload.user_id,
-            "result": in_force.model_dump_json(),
+            "result": now.model_dump_json(),
             "preset": own[0],
             "policy": json.dumps(own[1]),
         }
         await connection.execute(statements.SET_POLICY, parameters)
-        return in_force
+        return now
 
     async def _held(self, connection: AsyncConnection, user_id: str) -> Own:
         """Read what the user has, in a space that exists and is locked from here on."""
@@ -79,12 +88,6 @@ class Policies:
         await connection.execute(statements.CREATE_SPACE, created)
         await connection.execute(statements.LOCK_SPACE, {"user_id": user_id})
         return await _own(connection, user_id)
-
-    def _in_force(self, own: Own) -> PolicyInForce:
-        preset, overrides = own
-        policy = resolve(preset, overrides, default=self._default)
-        threshold = policy.threshold(self._embedder.threshold)
-        return PolicyInForce(preset=preset, **{**asdict(policy), "similarity_threshold": threshold})
 
 
 async def _own(connection: AsyncConnection, user_id: str) -> Own:

@@ -47,10 +47,11 @@ class Return:
         """Index what comes back apart: the cached index shows only what is committed."""
         self._returned = UserIndex([], np.empty((0, self.loaded.space.dim)), self.loaded.space.dim)
 
-    def weigh(self, row: Row[Any]) -> None:
+    def weigh(self, row: Any) -> None:
         """Let an archived state of a memory come back, unless a state before it did.
 
         It stays where its memory is there unchanged, duplicates another or has no room.
+        ``row`` has what READ_ARCHIVED gives: id, memory_id, embedding, facts and reason.
         """
         if row.memory_id in self.vectors:
             return
@@ -69,7 +70,7 @@ class Return:
         self._returned.add(row.memory_id, vector)
 
     def _obstacle(
-        self, row: Row[Any], vector: NDArray[np.float16]
+        self, row: Any, vector: NDArray[np.float16]
     ) -> Literal["duplicate", "full", "present"] | None:
         is_there = row.memory_id in self.facts
         if is_there and row.reason != UPDATED:
@@ -79,7 +80,7 @@ class Return:
         is_full = len(self.facts) >= self.loaded.space.policy.max_memories
         return "full" if is_full and not is_there else None
 
-    def _is_duplicate(self, row: Row[Any], vector: NDArray[np.float16]) -> bool:
+    def _is_duplicate(self, row: Any, vector: NDArray[np.float16]) -> bool:
         guarded = self.loaded.space.policy.dedup_guard
         return any(
             not guarded or self.facts[memory_id] == row.facts

@@ -114,7 +114,7 @@ class Updating:
         after = await self._read(connection, user_id, merged.kept.id)
         return Updated(
             memory=None if after is None else memory_of(after),
-            merged_with=_other(memory_id, merged),
+            merged_with=other_side(memory_id, merged),
         )
 
     async def _judged(
@@ -158,7 +158,7 @@ class Updating:
         self._loader.follow(change.payload.user_id, change.space, removed=change.gone, added=added)
 
 
-def _other(memory_id: UUID, merged: Merge) -> UUID | None:
+def other_side(memory_id: UUID, merged: Merge) -> UUID | None:
     """Return the other side of a merge: what is kept in its place, or the most similar one gone."""
     if not merged.gone:
         return None
