@@ -5,11 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import store_throughput
+from benchmarks import store_many, store_throughput
 from benchmarks.bench import Figure
 
 RESULTS = Path(__file__).with_name("results.json")
-BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (store_throughput.measure,)
+BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (
+    store_throughput.measure,
+    store_many.measure,
+)
 
 
 def main() -> int:

@@ -145,7 +145,7 @@ class Model:
             [one.row for one in self.known.values()],
             self.policy,
             now,
-            just_stored=kept.row.id,
+            just_stored={kept.row.id},
             pause=self.pause,
         )
         self.pause = planned.pause

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 from hypothesis import strategies as st
-from pydantic import JsonValue
+from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 from bespoke_schemas import Payload, memories
@@ -58,16 +58,18 @@ TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
 
 def payloads(payload_type: type[Payload[Any]]) -> st.SearchStrategy[Payload[Any]]:
     """Draw valid payloads; a field that has a default is sometimes left out."""
-    fields = payload_type.model_fields
     return (
-        st.fixed_dictionaries(
-            {name: _field(info) for name, info in fields.items() if info.is_required()},
-            optional={
-                name: _field(info) for name, info in fields.items() if not info.is_required()
-            },
-        )
+        _fields(payload_type)
         .filter(TOGETHER.get(payload_type, _anything))
         .map(payload_type.model_validate)
+    )
+
+
+def _fields(model: type[BaseModel]) -> st.SearchStrategy[dict[str, Any]]:
+    fields = model.model_fields
+    return st.fixed_dictionaries(
+        {name: _field(info) for name, info in fields.items() if info.is_required()},
+        optional={name: _field(info) for name, info in fields.items() if not info.is_required()},
     )
 
 
@@ -78,6 +80,8 @@ def _field(info: FieldInfo) -> st.SearchStrategy[Any]:
 def _of(annotation: Any, rules: list[Any]) -> st.SearchStrategy[Any]:
     if annotation in PLAIN:
         return PLAIN[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return _fields(annotation).map(annotation.model_validate)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         inner = [part for rule in arguments[1:] for part in getattr(rule, "metadata", [rule])]

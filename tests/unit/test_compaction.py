@@ -77,7 +77,7 @@ def test_documents_example_25_stores_under_a_limit_of_20_never_leave_more() -> N
     kept: tuple[Row, ...] = ()
     policy = Policy(max_memories=20)
     for row in rows(25):
-        kept = plan([*kept, row], policy, NOW, just_stored=row.id).kept
+        kept = plan([*kept, row], policy, NOW, just_stored={row.id}).kept
         assert row in kept
         assert len(kept) <= 20
 
@@ -146,7 +146,9 @@ def test_the_kept_one_takes_over_the_accesses_of_a_whole_chain() -> None:
 def test_a_duplicate_of_what_was_just_stored_goes_into_it() -> None:
     old, new = Row(UUID(int=1), NOW - timedelta(days=1), access_count=9), Row(UUID(int=2), NOW)
 
-    result = plan([old, new], DEFAULT, NOW, just_stored=new.id, pairs=lambda _: [(old.id, new.id)])
+    result = plan(
+        [old, new], DEFAULT, NOW, just_stored={new.id}, pairs=lambda _: [(old.id, new.id)]
+    )
 
     assert result.merged == {old.id: new.id}
     assert [row.access_count for row in result.kept] == [9]
@@ -210,7 +212,7 @@ def test_a_pruning_is_not_repeated_until_as_many_were_stored() -> None:
     kept, pause = first.kept, first.pause
     for n in range(20):
         row = Row(UUID(int=1000 + n), NOW)
-        result = plan([*kept, row], DEFAULT, NOW, just_stored=row.id, pause=pause - 1)
+        result = plan([*kept, row], DEFAULT, NOW, just_stored={row.id}, pause=pause - 1)
         assert bool(result.relevance) == (n == 19)
         kept, pause = result.kept, result.pause
 
@@ -273,7 +275,14 @@ def test_a_plan_bounds_and_spares_and_adds_up(
     just_stored = draw.draw(st.sampled_from([row.id for row in memories])) if memories else None
     pairs = every_seventh if dedup else None
 
-    result = plan(memories, policy, NOW, just_stored=just_stored, force=force, pairs=pairs)
+    result = plan(
+        memories,
+        policy,
+        NOW,
+        just_stored={just_stored} if just_stored else (),
+        force=force,
+        pairs=pairs,
+    )
 
     kept = {row.id for row in result.kept}
     assert len(kept) <= policy.max_memories

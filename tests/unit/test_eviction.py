@@ -72,7 +72,7 @@ def test_only_what_can_go_is_looked_up_and_only_where_something_must() -> None:
     memories = rows(11)
 
     assert candidates(memories, redundant(11)) == []
-    assert candidates(memories, redundant(10), just_stored=memories[3].id) == [
+    assert candidates(memories, redundant(10), just_stored={memories[3].id}) == [
         row.id for row in memories if row != memories[3]
     ]
 
@@ -113,11 +113,11 @@ def test_it_bounds_spares_the_newest_and_depends_on_no_order(
 
     def planned(given_rows: Sequence[Row]) -> tuple[UUID, ...]:
         result = plan(
-            given_rows, policy, NOW, just_stored=just_stored, force=force, neighbours=neighbours
+            given_rows, policy, NOW, just_stored={just_stored}, force=force, neighbours=neighbours
         )
         assert len(result.kept) <= limit
         assert just_stored in {row.id for row in result.kept}
-        oldest = plan(given_rows, Policy(max_memories=limit), NOW, just_stored=just_stored)
+        oldest = plan(given_rows, Policy(max_memories=limit), NOW, just_stored={just_stored})
         assert force or len(result.size) == len(oldest.size)
         return result.size
 

@@ -17,6 +17,7 @@ from bespoke_schemas.memories.compaction import (
     ListCompactions,
     StrategyReport,
 )
+from bespoke_schemas.memories.many import NewMemory, StoredMany, StoredOne, StoreMany
 from bespoke_schemas.memories.policies import GetPolicy, PolicyInForce, SetPolicy
 from bespoke_schemas.memories.reading import (
     Count,
@@ -59,6 +60,7 @@ __all__ = [
     "Listed",
     "Match",
     "Memory",
+    "NewMemory",
     "PolicyInForce",
     "Restore",
     "Restored",
@@ -68,7 +70,10 @@ __all__ = [
     "SpaceStats",
     "Stats",
     "Store",
+    "StoreMany",
     "Stored",
+    "StoredMany",
+    "StoredOne",
     "StrategyReport",
     "Update",
     "Updated",

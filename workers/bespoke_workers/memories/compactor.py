@@ -1,15 +1,17 @@
 """Inline compaction: judged by counters, planned over rows, done by a statement per strategy."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from time import perf_counter
 from uuid import UUID
 
+from numpy.typing import ArrayLike
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.memories import Compaction
 from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
-from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.index import UserIndex
 from bespoke_workers.memories.neighbours import neighbours
 from bespoke_workers.memories.space import Space
@@ -54,31 +56,33 @@ async def compact(
     connection: AsyncConnection,
     archive: Archive,
     space: Space,
-    fresh: Fresh,
-    kept_id: UUID,
+    now: datetime,
     index: UserIndex,
+    *,
+    just_stored: Collection[UUID] = (),
+    unindexed: Mapping[UUID, ArrayLike] | None = None,
 ) -> Compacted:
     """Compact a space that this transaction has locked, if a trigger says so.
 
-    ``kept_id`` is the memory just stored, or the one that it was merged into: it stays.
-    ``index`` shows the space as it was before the store.
+    ``index`` shows the space as it was before this transaction; ``unindexed`` are the vectors of
+    what it has stored. ``just_stored`` are those of them that stay, and what others were merged
+    into: they are not removed.
     """
     started = perf_counter()
-    if not space.is_compaction_due(fresh.at):
+    if not space.is_compaction_due(now):
         return Compacted(space, duration_ms=(perf_counter() - started) * 1000)
-    user_id = fresh.payload.user_id
-    rows = await standings(connection, user_id)
+    rows = await standings(connection, archive.user_id)
     alike = await neighbours(
         connection,
-        user_id,
+        archive.user_id,
         index,
         rows,
         space.policy,
-        just_stored=kept_id,
-        unindexed={fresh.payload.id: fresh.vector},
+        just_stored=just_stored,
+        unindexed=unindexed,
     )
     planned = plan.plan(
-        rows, space.policy, fresh.at, just_stored=kept_id, pause=space.pause, neighbours=alike
+        rows, space.policy, now, just_stored=just_stored, pause=space.pause, neighbours=alike
     )
     await archive.take_all(planned)
     report = Compaction.model_validate(planned.report.as_dict())

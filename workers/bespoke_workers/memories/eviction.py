@@ -24,34 +24,41 @@ def evicted(
     rows: Sequence["Row"],
     policy: Policy,
     *,
-    just_stored: UUID | None = None,
+    just_stored: Collection[UUID] = (),
     force: bool = False,
     neighbours: Neighbours | None = None,
 ) -> list[UUID]:
-    """Return what goes for size, in the policy's order; never what was just stored.
+    """Return what goes for size, in the policy's order.
 
-    Without ``neighbours`` the order is that of the last touch, whatever the policy says.
+    What was just stored goes only where there is no room for all of it. Without ``neighbours``
+    the order is that of the last touch, whatever the policy says.
     """
     excess = compaction.size_excess(len(rows), policy.max_memories, force=force)
     order = candidates(rows, policy, just_stored=just_stored, force=force)
     if policy.eviction == "oldest" or neighbours is None:
-        return order[:excess]
-    present = {row.id for row in rows}
-    return redundant_first(order, low(rows, policy), neighbours, present, excess)
+        go = order[:excess]
+    else:
+        present = {row.id for row in rows}
+        go = redundant_first(order, low(rows, policy), neighbours, present, excess)
+    no_room = max(len(rows) - len(go) - policy.max_memories, 0)
+    return [*go, *[row.id for row in _by_touch(rows) if row.id in just_stored][:no_room]]
 
 
 def candidates(
     rows: Sequence["Row"],
     policy: Policy,
     *,
-    just_stored: UUID | None = None,
+    just_stored: Collection[UUID] = (),
     force: bool = False,
 ) -> list[UUID]:
     """Return what size compaction chooses among, what was touched longest ago first."""
     if not compaction.size_excess(len(rows), policy.max_memories, force=force):
         return []
-    order = sorted(rows, key=lambda row: (row.touched_at, row.age_from, row.id))
-    return [row.id for row in order if row.id != just_stored]
+    return [row.id for row in _by_touch(rows) if row.id not in just_stored]
+
+
+def _by_touch(rows: Sequence["Row"]) -> list["Row"]:
+    return sorted(rows, key=lambda row: (row.touched_at, row.age_from, row.id))
 
 
 def low(rows: Sequence["Row"], policy: Policy) -> frozenset[UUID]:

@@ -10,8 +10,22 @@ from bespoke_schemas.payload import ResultT
 from bespoke_workers.database import once
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import statements
+from bespoke_workers.memories.embedding import Embedder
+from bespoke_workers.memories.space import NEVER
 
 T = TypeVar("T")
+
+
+async def make_and_lock(connection: AsyncConnection, user_id: str, embedder: Embedder) -> None:
+    """Make a user's space if there is none, and lock it until the transaction ends."""
+    created = {
+        "user_id": user_id,
+        "embedder": embedder.name,
+        "dim": embedder.dim,
+        "never": NEVER,  # without an access, nothing is low
+    }
+    await connection.execute(statements.CREATE_SPACE, created)
+    await connection.execute(statements.LOCK_SPACE, {"user_id": user_id})
 
 
 async def locked(

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.memories import Stored
@@ -75,10 +77,15 @@ async def duplicates(
     rows = {row.id: row for row in found}
     guarded = space.policy.dedup_guard
     return [
-        Candidate(row.id, row.access_count, row.last_accessed_at, tuple(row.tags), row.age_from)
+        candidate_of(row)
         for memory_id, _ in similar
         if (row := rows.get(memory_id)) and (not guarded or row.facts == facts)
     ]
+
+
+def candidate_of(row: Row[Any]) -> Candidate:
+    """Return the memory of a row that READ_CANDIDATES gave."""
+    return Candidate(row.id, row.access_count, row.last_accessed_at, tuple(row.tags), row.age_from)
 
 
 def outcome(fresh: Fresh, merged: Merge, similar: Sequence[Hit], compacted: Compacted) -> Stored:

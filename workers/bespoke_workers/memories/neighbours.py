@@ -1,6 +1,6 @@
 """What each memory's nearest others are, looked up in the user's index."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import UUID
 
 import numpy as np
@@ -30,7 +30,7 @@ async def neighbours(
     rows: Sequence[plan.Row],
     policy: Policy,
     *,
-    just_stored: UUID | None = None,
+    just_stored: Collection[UUID] = (),
     force: bool = False,
     unindexed: Mapping[UUID, ArrayLike] | None = None,
 ) -> Neighbours | None:
@@ -61,9 +61,14 @@ def nearest(
     unindexed: Mapping[UUID, ArrayLike],
 ) -> Neighbours:
     """Return the nearest others of each memory, best first; of equal ones the newest first."""
+    ids, matrix = list(unindexed), np.array(list(unindexed.values()), dtype=np.float32)
+    matrix = matrix.reshape(-1, index.dim)
     return {
         one: sorted(
-            (*index.nearest(vector, NEAREST, _other_than(one)), *_cosines(one, vector, unindexed)),
+            (
+                *index.nearest(vector, NEAREST, _other_than(one)),
+                *_cosines(one, vector, ids, matrix),
+            ),
             key=lambda hit: (hit[1], hit[0]),
             reverse=True,
         )
@@ -76,11 +81,11 @@ def _other_than(one: UUID) -> Callable[[UUID], bool]:
 
 
 def _cosines(
-    one: UUID, vector: NDArray[np.float16], unindexed: Mapping[UUID, ArrayLike]
+    one: UUID, vector: NDArray[np.float16], ids: Sequence[UUID], matrix: NDArray[np.float32]
 ) -> list[Hit]:
-    wide = vector.astype(np.float32)
+    """Return the nearest of others whose vectors are the rows of a matrix."""
+    cosines = matrix @ vector.astype(np.float32)
+    best = np.argsort(-cosines, kind="stable")[: NEAREST + 1].tolist()
     return [
-        (other, round(float(wide @ np.asarray(found, dtype=np.float32)), DECIMALS))
-        for other, found in unindexed.items()
-        if other != one
+        (ids[place], round(float(cosines[place]), DECIMALS)) for place in best if ids[place] != one
     ]

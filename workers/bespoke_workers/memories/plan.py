@@ -1,6 +1,6 @@
 """Compaction over rows in memory: the reference that every store's compaction must agree with."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -66,7 +66,7 @@ def plan(
     policy: Policy,
     now: datetime,
     *,
-    just_stored: UUID | None = None,
+    just_stored: Collection[UUID] = (),
     force: bool = False,
     pairs: Pairs | None = None,
     pause: int = 0,
@@ -75,9 +75,10 @@ def plan(
     """Return what compaction of one user's rows removes; nothing is changed.
 
     Size, age, deduplication and relevance follow each other, each judged on what the one before
-    left. The memory just stored never goes. `force` sets off all four, whatever their triggers.
-    `pause` is how many memories still have to be stored before the next pruning, `neighbours` what
-    an eviction of the redundant goes by.
+    left. What was just stored never goes, but for the oldest of it where that alone is more than
+    `max_memories`. `force` sets off all four, whatever their triggers. `pause` is how many
+    memories still have to be stored before the next pruning, `neighbours` what an eviction of the
+    redundant goes by.
     """
     kept = list(rows)
     size = evicted(kept, policy, just_stored=just_stored, force=force, neighbours=neighbours)
@@ -99,14 +100,14 @@ def plan(
 
 
 def _too_old(
-    rows: list[Row], policy: Policy, now: datetime, just_stored: UUID | None
+    rows: list[Row], policy: Policy, now: datetime, just_stored: Collection[UUID]
 ) -> list[UUID]:
     cutoff = compaction.age_cutoff(now, policy.max_age_days)
-    return [row.id for row in rows if row.age_from < cutoff and row.id != just_stored]
+    return [row.id for row in rows if row.age_from < cutoff and row.id not in just_stored]
 
 
 def _deduplicated(
-    rows: list[Row], pairs: Pairs | None, just_stored: UUID | None, force: bool
+    rows: list[Row], pairs: Pairs | None, just_stored: Collection[UUID], force: bool
 ) -> tuple[dict[UUID, UUID], list[Row], StrategyReport | None]:
     by_id = {row.id: row for row in rows}
     merged: dict[UUID, UUID] = {}
@@ -128,13 +129,13 @@ def _last(merged: dict[UUID, UUID], merged_id: UUID) -> UUID:
     return merged_id
 
 
-def judged(a: Row, b: Row, just_stored: UUID | None = None) -> tuple[Row, Row]:
+def judged(a: Row, b: Row, just_stored: Collection[UUID] = ()) -> tuple[Row, Row]:
     """Return of two duplicates the one that is kept and the one that goes."""
     # Pairs come in any order; the id decides where accesses and creation are the same.
     a, b = (a, b) if a.id > b.id else (b, a)
     keeps_a = compaction.keeps(a.access_count, a.age_from, b.access_count, b.age_from)
-    if just_stored in (a.id, b.id):
-        keeps_a = just_stored == a.id
+    if (a.id in just_stored) != (b.id in just_stored):
+        keeps_a = a.id in just_stored
     return (a, b) if keeps_a else (b, a)
 
 
@@ -153,7 +154,7 @@ def _irrelevant(
     rows: list[Row],
     policy: Policy,
     now: datetime,
-    just_stored: UUID | None,
+    just_stored: Collection[UUID],
     force: bool,
     pause: int,
 ) -> list[UUID]:
@@ -172,7 +173,7 @@ def _irrelevant(
             row.id,
         )
 
-    order = sorted((row for row in rows if row.id != just_stored), key=worth)
+    order = sorted((row for row in rows if row.id not in just_stored), key=worth)
     return [row.id for row in order[: compaction.relevance_quota(len(rows))]]
 
 

@@ -12,9 +12,8 @@ from bespoke_schemas.memories import GetPolicy, PolicyInForce, SetPolicy
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.locking import locked
+from bespoke_workers.memories.locking import locked, make_and_lock
 from bespoke_workers.memories.policy import Policy, resolve
-from bespoke_workers.memories.space import NEVER
 
 FIELDS = tuple(field.name for field in fields(Policy))
 
@@ -79,14 +78,7 @@ class Policies:
 
     async def _held(self, connection: AsyncConnection, user_id: str) -> Own:
         """Read what the user has, in a space that exists and is locked from here on."""
-        created = {
-            "user_id": user_id,
-            "embedder": self._embedder.name,
-            "dim": self._embedder.dim,
-            "never": NEVER,
-        }
-        await connection.execute(statements.CREATE_SPACE, created)
-        await connection.execute(statements.LOCK_SPACE, {"user_id": user_id})
+        await make_and_lock(connection, user_id, self._embedder)
         return await _own(connection, user_id)
 
 

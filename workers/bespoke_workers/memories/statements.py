@@ -53,12 +53,13 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 """Types of the parameters by their names; every other one is a BigInteger."""
 
 
-def statement(sql: str) -> TextClause:
-    """Make a statement of SQL in which every ``:name`` is a parameter."""
+def statement(sql: str, **types: TypeEngine[Any]) -> TextClause:
+    """Make a statement of SQL in which every ``:name`` is a parameter, of these types."""
     # Typed, since the driver cannot tell the type of a parameter that is null.
     names = sorted(set(re.findall(r":([a-z_]+)", sql)))
+    known = {**_TYPES, **types}
     return text(sql).bindparams(
-        *(bindparam(name, type_=_TYPES.get(name, BigInteger())) for name in names)
+        *(bindparam(name, type_=known.get(name, BigInteger())) for name in names)
     )
 
 

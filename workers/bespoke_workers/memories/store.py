@@ -16,6 +16,7 @@ from bespoke_workers.memories.reading import Reading
 from bespoke_workers.memories.removal import Removal
 from bespoke_workers.memories.restoring import Restoring
 from bespoke_workers.memories.storing import Storing
+from bespoke_workers.memories.storing_many import StoringMany
 from bespoke_workers.memories.sweeping import Sweeping
 from bespoke_workers.memories.updating import Updating
 from bespoke_workers.settings import Settings
@@ -46,6 +47,7 @@ class Memories:
         self._history = History(database)
         self._restoring = Restoring(database, loader, embedder, policy, clock)
         self._storing = Storing(database, loader, embedder, clock)
+        self._storing_many = StoringMany(database, loader, embedder, clock)
         self._reading = Reading(database, loader, embedder, clock)
         self._inspecting = Inspecting(database, loader, embedder)
         self._removal = Removal(database, loader, policy, clock)
@@ -73,6 +75,13 @@ class Memories:
         Takes effect once per job id. Raises Refused if the id belongs to another job.
         """
         return await self._storing.store(payload)
+
+    async def store_many(self, payload: memories.StoreMany) -> memories.StoredMany:
+        """Remember many things, merging duplicates, all in one transaction; then compact once.
+
+        Takes effect once per job id. Raises Refused if the id belongs to another job.
+        """
+        return await self._storing_many.store(payload)
 
     async def search(self, payload: memories.Search) -> memories.Found:
         """Find a user's memories by meaning, and count the access of each one found."""

@@ -170,7 +170,15 @@ class Storing:
             connection, user_id=user_id, run_id=job_id, version=space.version, now=fresh.at
         )
         await insert(connection, archive, space, fresh, merged, dict(similar))
-        compacted = await compact(connection, archive, space, fresh, merged.kept.id, loaded.index)
+        compacted = await compact(
+            connection,
+            archive,
+            space,
+            fresh.at,
+            loaded.index,
+            just_stored=(merged.kept.id,),
+            unindexed={job_id: fresh.vector},
+        )
         stored = outcome(fresh, merged, similar, compacted)
         finished = {"id": job_id, "user_id": user_id, "result": stored.model_dump_json()}
         await connection.execute(statements.FINISH, compacted.space.counters() | finished)

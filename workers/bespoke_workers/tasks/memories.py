@@ -11,6 +11,12 @@ async def store(payload: memories.Store, this: Runtime) -> memories.Stored:
     return await this.memories.store(payload)
 
 
+@serves(memories.StoreMany)
+async def store_many(payload: memories.StoreMany, this: Runtime) -> memories.StoredMany:
+    """Remember many things that a user said."""
+    return await this.memories.store_many(payload)
+
+
 @serves(memories.Search)
 async def search(payload: memories.Search, this: Runtime) -> memories.Found:
     """Find a user's memories by meaning."""

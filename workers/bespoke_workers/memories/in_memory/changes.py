@@ -59,7 +59,7 @@ def store(space: UserSpace, fresh: Fresh) -> Done[memories.Stored]:
     _settle(removal, merged, dict(similar))
     compacted = Compacted(space.counters)
     if space.counters.is_compaction_due(fresh.at):
-        compacted = _compact(space, removal, fresh.at, just_stored=merged.kept.id)
+        compacted = _compact(space, removal, fresh.at, just_stored=(merged.kept.id,))
     told = partial(compacted.tell, fresh.payload.user_id)
     return Done(outcome(fresh, merged, similar, compacted), told)
 
@@ -169,7 +169,7 @@ def _compact(
     removal: Removal,
     now: datetime,
     *,
-    just_stored: UUID | None = None,
+    just_stored: Collection[UUID] = (),
     force: bool = False,
     pairing: Pairing | None = None,
 ) -> Compacted:
@@ -191,13 +191,13 @@ def _compact(
     )
     report = memories.Compaction.model_validate(planned.report.as_dict())
     if planned.removed:
-        if just_stored is None:  # a store has a version of its own already
+        if not just_stored:  # a store has a version of its own already
             space.counters = space.counters.next_version()
         _merge(space, removal, planned, pairing)
         removal.take_all(planned)
         removal.record(report)
         space.counters = space.counters.after_compaction(planned)
-    elif just_stored is not None:
+    elif just_stored:
         space.counters = space.counters.after_compaction(planned)
     return Compacted(space.counters, planned.removed, report, (perf_counter() - started) * 1000)
 
