@@ -4,7 +4,7 @@ Nothing here waits, so that a change is whole before anything else sees the spac
 its result and what tells of it afterwards.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
