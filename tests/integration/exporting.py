@@ -12,8 +12,8 @@ from uuid import UUID
 from bespoke_schemas import exports
 from bespoke_workers.database.engine import Database
 from bespoke_workers.programs import bundles
-from bespoke_workers.programs.bundle_file import Writer
 from bespoke_workers.settings import Settings
+from bespoke_workers.storage.files import Writer
 
 BEFORE_STOPPING = 3  # steps: the header, and pages of entries
 bundles.ROWS_AT_ONCE = 5

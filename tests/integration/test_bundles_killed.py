@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bespoke_schemas import exports, ids
-from bespoke_workers.programs.bundle_file import Writer
+from bespoke_workers.storage.files import Writer
 from tests.integration.bundles import FILE, Side, side
 
 SECONDS = 60

@@ -6,6 +6,7 @@ import json
 import pickle
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from bespoke_schemas import ids
 from bespoke_workers.errors import Refused
-from bespoke_workers.programs import bundle_file, bundle_format
+from bespoke_workers.programs import bundle_format, bundles
 from tests.integration.bundles import (
     FILE,
     Side,
@@ -226,7 +227,7 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
 def test_a_bundle_that_is_too_large_in_all_is_refused_both_ways(
     here: Side, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_file, "TOTAL_LIMIT", 2**20)
+    monkeypatch.setattr(bundles, "BUNDLE", replace(bundles.BUNDLE, total_limit=2**20))
     filler = {"text": "x" * 2**18}
     put(here.storage, bundle_of(*(an_entry(optimization_result=filler) for _ in range(5))))
     assert refusal(here).startswith(

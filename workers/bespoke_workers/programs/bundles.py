@@ -13,13 +13,15 @@ from bespoke_workers.database.once import once
 from bespoke_workers.errors import Refused
 from bespoke_workers.observe import events
 from bespoke_workers.programs import pointer, selection
-from bespoke_workers.programs.bundle_file import Writer, read_lines
-from bespoke_workers.programs.bundle_format import Decoder, Encoder, Entry
+from bespoke_workers.programs.bundle_format import LINE_LIMIT, Decoder, Encoder, Entry
 from bespoke_workers.programs.imported import insert_entries
-from bespoke_workers.programs.offload import in_thread
-from bespoke_workers.programs.storage import Place, Storage
 from bespoke_workers.settings import Settings
+from bespoke_workers.storage.files import Kind, Writer, read_lines
+from bespoke_workers.storage.offload import in_thread
+from bespoke_workers.storage.places import Place, Storage
 
+BUNDLE = Kind("bundle", LINE_LIMIT, 2**30, "export fewer programs at a time")
+"""Its limit is what a job of two minutes can read and check."""
 ROWS_AT_ONCE = 25
 """Rows in memory during an export; a state may have eight million characters."""
 ENTRIES_AT_ONCE = 200
@@ -73,7 +75,7 @@ class Bundles:
     async def _write(
         self, session: AsyncSession, payload: ExportPrograms, place: Place
     ) -> Exported:
-        writer = Writer(self._storage, place, str(payload.id))
+        writer = Writer(BUNDLE, self._storage, place, str(payload.id))
         try:
             await in_thread(writer.open)
             count = await _copy(session, payload, writer)
@@ -85,7 +87,7 @@ class Bundles:
 
     async def _check(self, place: Place) -> str:
         """Read the whole bundle once and return its checksum."""
-        with contextlib.closing(read_lines(self._storage, place)) as lines:
+        with contextlib.closing(read_lines(BUNDLE, self._storage, place)) as lines:
             decoder = Decoder(lines)
             async for _ in _batches(decoder):
                 pass
@@ -96,7 +98,7 @@ class Bundles:
     ) -> Imported:
         ids: list[UUID] = []
         new = 0
-        with contextlib.closing(read_lines(self._storage, place)) as lines:
+        with contextlib.closing(read_lines(BUNDLE, self._storage, place)) as lines:
             decoder = Decoder(lines)
             async for batch in _batches(decoder):
                 new += await insert_entries(session, batch)

@@ -68,16 +68,19 @@ class Storage:
 
 
 @contextmanager
-def translated(place: Place) -> Iterator[None]:
-    """Raise the storage's failures as ours, before they look like the database's."""
+def translated(place: Place, noun: str) -> Iterator[None]:
+    """Raise the storage's failures as ours, before they look like the database's.
+
+    ``noun`` is what the file is called, such as "bundle".
+    """
     try:
         yield
     except BespokeError:
         raise
     except FileNotFoundError:
-        raise Refused(f"no bundle at {place.url!r}; export one, or correct the name") from None
+        raise Refused(f"no {noun} at {place.url!r}; export one, or correct the name") from None
     except (IsADirectoryError, NotADirectoryError):
-        raise Refused(f"{place.url!r} is no file; give the name of a bundle") from None
+        raise Refused(f"{place.url!r} is no file; give the name of one") from None
     except PermissionError:
         raise Misconfigured(
             f"BESPOKE_STORAGE_URL: the storage forbids the access to {place.url!r}; "
@@ -106,7 +109,7 @@ def _check(name: str) -> None:
     ):
         raise Refused(
             f"{without_userinfo(name)[:120]!r} is no name under the storage URL; give one like "
-            "'programs.jsonl.gz' or 'backups/programs.jsonl.gz'"
+            "'name.jsonl.gz' or 'backups/name.jsonl.gz'"
         )
 
 

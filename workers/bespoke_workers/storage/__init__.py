@@ -1,0 +1,1 @@
+"""Files of JSON lines under the storage URL, written whole and read with limits."""

@@ -1,0 +1,177 @@
+"""A file of lines in the storage: written under a temporary name, read with limits.
+
+Everything here blocks and is called in threads.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import IO, Any
+
+from bespoke_workers.errors import Refused
+from bespoke_workers.storage.places import Place, Storage, translated
+
+COMPRESSION = 6  # of 9; beyond it the time doubles for a few per cent
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What files of a kind are called in errors, and how large they may be.
+
+    ``line_limit`` and ``total_limit`` are bytes, uncompressed; ``smaller`` says how to export
+    less. A file whose last line has no newline was cut off, unless ``is_by_hand`` allows it.
+    """
+
+    noun: str
+    line_limit: int
+    total_limit: int
+    smaller: str
+    is_by_hand: bool = False
+
+    def refused(self, number: int, reason: str) -> Refused:
+        """Return the error for a line."""
+        return Refused(f"{self.noun}, line {number}: {reason}")
+
+    def too_large(self, advice: str) -> str:
+        """Say that a file is too large, and what to do."""
+        return (
+            f"the {self.noun} is larger than {self.total_limit // 2**20} MiB uncompressed; {advice}"
+        )
+
+    def check(self, line: bytes, number: int, total: int) -> None:
+        """Raise Refused unless a line, the total up to it included, is within the limits."""
+        if len(line) > self.line_limit:
+            raise self.refused(number, f"longer than {self.line_limit} bytes")
+        if total > self.total_limit:
+            raise self.refused(number, self.too_large("split it"))
+        if not line.endswith(b"\n") and not self.is_by_hand:
+            raise self.refused(number, "it ends in the middle; export it anew")
+
+
+class Writer:
+    """Writes lines to a file that has its name only when it is whole.
+
+    ``token`` makes the temporary name, the same one for each delivery of a job, so that what a
+    killed delivery left is overwritten by the next. What is not ``compressed`` is plain text.
+    """
+
+    def __init__(
+        self, kind: Kind, storage: Storage, place: Place, token: str, *, compressed: bool = True
+    ) -> None:
+        self._kind = kind
+        self._files = storage.files
+        self._place = place
+        self._compressed = compressed
+        self._part = f"{place.path}.{token}.part"
+        self._raw: Any = None
+        self._lines: gzip.GzipFile | _Sink | None = None
+        self._sink: _Sink | None = None
+        self._total = 0
+
+    def open(self) -> None:
+        """Begin the file."""
+        with self._translated():
+            self._files.makedirs(self._part.rpartition("/")[0], exist_ok=True)
+            self._raw = self._files.open(self._part, "wb")
+            self._sink = _Sink(self._raw)
+            self._lines = _compressing(self._sink) if self._compressed else self._sink
+
+    def write(self, lines: Iterable[bytes]) -> None:
+        """Append lines; raises Refused if the file becomes larger than an import takes."""
+        assert self._lines is not None
+        with self._translated():
+            for line in lines:
+                self._total += len(line)
+                if self._total > self._kind.total_limit:
+                    raise Refused(self._kind.too_large(self._kind.smaller))
+                self._lines.write(line)
+
+    def finish(self) -> tuple[int, str]:
+        """Give the file its name; return its size in bytes and its SHA-256."""
+        assert self._lines is not None
+        assert self._sink is not None
+        with self._translated():
+            self._lines.close()
+            self._raw.flush()
+            descriptor = _descriptor(self._raw)
+            if descriptor is not None:
+                # After a loss of power, the name must not be there without the contents.
+                os.fsync(descriptor)
+            self._raw.close()
+            self._files.mv(self._part, self._place.path)
+        return self._sink.size, self._sink.digest.hexdigest()
+
+    def abort(self) -> None:
+        """Remove what was written; a failure to do so is of no consequence."""
+        for file in (self._lines, self._raw):
+            with contextlib.suppress(Exception):
+                if file is not None:
+                    file.close()
+        with contextlib.suppress(Exception):
+            self._files.rm_file(self._part)
+
+    def _translated(self) -> AbstractContextManager[None]:
+        return translated(self._place, self._kind.noun)
+
+
+def read_lines(
+    kind: Kind, storage: Storage, place: Place, *, compressed: bool = True
+) -> Generator[bytes, None, None]:
+    """Yield the lines of a file, each whole and with its newline.
+
+    Raises Refused, with the line's number, where it is no gzip, is cut off, or holds a line or
+    a total beyond the limits; never reads more than that into memory.
+    """
+    number, total = 1, 0
+    with translated(place, kind.noun), storage.files.open(place.path, "rb") as raw:
+        try:
+            with gzip.GzipFile(fileobj=raw, mode="rb") if compressed else raw as lines:
+                while line := lines.readline(kind.line_limit + 1):
+                    total += len(line)
+                    kind.check(line, number, total)
+                    yield line
+                    number += 1
+        except EOFError:
+            raise kind.refused(number, "the file is cut off; export it anew") from None
+        except (gzip.BadGzipFile, zlib.error):
+            raise kind.refused(
+                number, "not gzip, or damaged; give a file that an export wrote"
+            ) from None
+
+
+def _compressing(sink: "_Sink") -> gzip.GzipFile:
+    return gzip.GzipFile(filename="", mode="wb", compresslevel=COMPRESSION, fileobj=sink, mtime=0)
+
+
+def _descriptor(file: Any) -> int | None:
+    """Return the descriptor of a local file; None for one that lies elsewhere."""
+    try:
+        return int(file.fileno())
+    except (AttributeError, OSError):
+        return None
+
+
+class _Sink:
+    """Passes bytes on to a file and keeps their number and SHA-256."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, chunk: bytes) -> int:
+        self._target.write(chunk)
+        self.digest.update(chunk)
+        self.size += len(chunk)
+        return len(chunk)
+
+    def flush(self) -> None:
+        """Nothing to do: the file is flushed as a whole."""
+
+    def close(self) -> None:
+        """Nothing to do: whoever opened the file closes it."""
