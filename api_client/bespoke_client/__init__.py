@@ -25,6 +25,7 @@ from bespoke_client.errors import (
     ResultTimeout,
 )
 from bespoke_client.job import AsyncJob, Job
+from bespoke_client.toolset import MemoryToolset
 from bespoke_schemas import examples, exports, jobs, memories, optimization, programs
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ __all__ = [
     "JobCancelled",
     "JobError",
     "JobFailed",
+    "MemoryToolset",
     "NotConfigured",
     "PayloadTooLarge",
     "ResultIgnored",

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
@@ -36,17 +36,21 @@ LARGEST_REQUEST = 16 * 1024 * 1024  # bytes
 STARTUP_TIMEOUT = timedelta(seconds=30)
 
 
+Answer = Callable[[prompts.Prompt], str]
+"""Makes the reply to a prompt."""
+
+
 class BadRequestError(ValueError):
     """A request that is not a chat completion: what was wrong, in one line."""
 
 
-def complete(request: object) -> dict[str, Any]:
+def complete(request: object, answer: Answer = answers.answer) -> dict[str, Any]:
     """Answer the body of one chat completion request with the body of its response.
 
     Raises BadRequestError unless ``messages`` is a list of objects with role and content.
     """
     messages = _messages(request)
-    reply = answers.answer(prompts.read(messages))
+    reply = answer(prompts.read(messages))
     asked = sum(_tokens(message["content"]) for message in messages)
     return {
         "id": f"chatcmpl-{time.monotonic_ns():x}",
@@ -94,9 +98,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, latency: timedelta) -> None:
+    def __init__(self, port: int, latency: timedelta, answer: Answer) -> None:
         super().__init__(("127.0.0.1", port), _Exchange)
         self.latency = latency
+        self.answer = answer
         self.calls = 0
         self._counting = threading.Lock()
 
@@ -134,7 +139,7 @@ class _Exchange(BaseHTTPRequestHandler):
         if self.path != "/v1/chat/completions":
             return self._refuse(HTTPStatus.NOT_FOUND, f"no such path: {self.path!r}")
         try:
-            completion = complete(json.loads(body))
+            completion = complete(json.loads(body), self.server.answer)
         except BadRequestError as error:
             return self._refuse(HTTPStatus.BAD_REQUEST, str(error))
         except ValueError:
@@ -161,9 +166,14 @@ class _Exchange(BaseHTTPRequestHandler):
 class StandinLM:
     """The stand-in in a thread of this process: ``with StandinLM() as lm: lm.url``."""
 
-    def __init__(self, port: int = 0, latency: timedelta = timedelta()) -> None:
-        """Bind a port of the loopback interface; 0 takes a free one. Raises OSError."""
-        self._server = _Server(port, latency)
+    def __init__(
+        self, port: int = 0, latency: timedelta = timedelta(), answer: Answer = answers.answer
+    ) -> None:
+        """Bind a port of the loopback interface; 0 takes a free one. Raises OSError.
+
+        ``answer`` makes the replies, in one thread for each connection.
+        """
+        self._server = _Server(port, latency, answer)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property

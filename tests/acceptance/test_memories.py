@@ -1,6 +1,9 @@
 """Every job of the memories, from the client through the queue to a real worker and back."""
 
-from bespoke_client import Client, memories
+import pytest
+
+from bespoke_client import Client, MemoryToolset, memories
+from tests.agents import agent, observations, scripted
 from tests.conftest import StartWorker
 
 SECONDS = 120.0
@@ -41,3 +44,19 @@ def test_memories_are_read_found_changed_and_removed(
     assert cleared.result(SECONDS).removed_count == 1
     gone = client.enqueue(memories.Get(user_id="ada", memory_id=tea)).result(SECONDS)
     assert gone.memory is None
+
+
+def test_an_agent_uses_memories_through_the_queue(
+    client: Client, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_worker("memories,reads")
+    ada, grace = (MemoryToolset(user_id, client, timeout=SECONDS) for user_id in ("ada", "grace"))
+    remember = [
+        ("store", {"content": "Prefers dark mode"}),
+        ("update", {"memory_id": "#0", "content": "Prefers light mode"}),
+        ("search", {"query": "which mode"}),
+    ]
+    with scripted(monkeypatch, {"remember": remember, "look": [("list", {})]}):
+        said = observations(agent(ada.tools)(question="remember"))
+        assert '"Prefers light mode"' in said[2]
+        assert observations(agent(grace.tools)(question="look")) == ["nothing here"]

@@ -1,15 +1,16 @@
 """Bespoke's workers: they remember, learn, optimize and export for each user.
 
 ``program`` registers a DSPy program of the application; ``celery`` is the application
-that ``celery -A bespoke_workers worker`` runs. Both are imported at first use: registering
-a program needs no broker, and a worker that serves only memories needs no DSPy.
+that ``celery -A bespoke_workers worker`` runs; ``MemoryToolset`` gives an agent the memories of
+one user, and ``InMemoryStore`` keeps memories without servers. All are imported at first use:
+registering a program needs no broker, and a worker that serves only memories needs no DSPy.
 """
 
 from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "celery", "program"]
+__all__ = ["InMemoryStore", "MemoryToolset", "__version__", "celery", "program"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,12 @@ def __getattr__(name: str) -> Any:
         from bespoke_workers.programs.registry import program
 
         return program
+    if name == "MemoryToolset":
+        from bespoke_workers.memories.toolset import MemoryToolset
+
+        return MemoryToolset
+    if name == "InMemoryStore":
+        from bespoke_workers.memories.in_memory import InMemoryStore
+
+        return InMemoryStore
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
