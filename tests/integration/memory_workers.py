@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from bespoke_schemas.memories import Store, Stored
 from bespoke_workers.database.engine import Database
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder, load_embedder
 from bespoke_workers.memories.index import IndexCache, from_bytes
 from bespoke_workers.memories.policy import DEFAULT, Policy
@@ -83,7 +84,7 @@ async def opened(url: str) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def worker(
     url: str,
-    policy: Policy = DEFAULT,
+    policy: Policy | Defaults = DEFAULT,
     embedder: Embedder = LEXICAL,
     clock: Callable[[], datetime] | None = None,
 ) -> AsyncIterator[Memories]:

@@ -1,13 +1,17 @@
 """Setting and reading a user's policy."""
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from bespoke_schemas.memories import GetPolicy, PolicyInForce, SetPolicy
+from bespoke_schemas.memories import GetPolicy, KindInForce, PolicyInForce, SetPolicy
 from bespoke_workers.errors import Refused
-from bespoke_workers.memories.policy import Policy
+from bespoke_workers.memories.defaults import Defaults
+from bespoke_workers.memories.kinds import KindPolicy
+from bespoke_workers.memories.policy import DEFAULT, Policy
+from bespoke_workers.memories.rollout import Rollout
 from tests.integration.memory_workers import (
     ANGLES,
     ANGLES_POLICY,
@@ -146,3 +150,57 @@ async def test_policies_set_at_once_all_count(database_url: str) -> None:
         )
         got = await several[0].get_policy(GetPolicy(user_id="ada"))
     assert got.model_dump().items() >= {key: v for c in changes for key, v in c.items()}.items()
+
+
+KINDS = Policy(kinds={"chat": KindPolicy(max_memories=5), "note": KindPolicy(max_age_days=10)})
+
+
+@in_loop
+async def test_rules_of_a_kind_stand_above_those_of_everybody(database_url: str) -> None:
+    async with worker(database_url, KINDS) as memories:
+
+        async def put(**given: Any) -> dict[str, KindInForce]:
+            in_force = await memories.set_policy(SetPolicy(user_id="ada", **given))
+            assert await memories.get_policy(GetPolicy(user_id="ada")) == in_force
+            return in_force.kinds
+
+        everybody = {"chat": KindInForce(max_memories=5), "note": KindInForce(max_age_days=10)}
+        assert await put() == everybody
+        own = await put(kind="chat", max_memories=3)
+        assert own == everybody | {"chat": KindInForce(max_memories=3)}
+        own = await put(kind="chat", max_age_days=4)
+        assert own["chat"] == KindInForce(max_memories=3, max_age_days=4)
+        assert (await put(kind="chat", max_memories=9, reset=True))["chat"] == KindInForce(
+            max_memories=9
+        )
+        assert await put(kind="chat", reset=True) == everybody
+        await put(kind="joke", max_memories=1)
+        assert await put(max_age_days=30) == {
+            "chat": KindInForce(max_memories=5),
+            "joke": KindInForce(max_memories=1),
+        }
+        assert await put(reset=True) == everybody
+
+
+@pytest.mark.parametrize("given", [{"preset": "aggressive"}, {"dedup_guard": False}], ids=list)
+def test_what_is_none_of_a_kind_is_refused(database_url: str, given: dict[str, Any]) -> None:
+    @in_loop
+    async def run() -> None:
+        async with worker(database_url) as memories:
+            with pytest.raises(Refused, match="policy of kind 'chat': got "):
+                await memories.set_policy(SetPolicy(user_id="ada", kind="chat", **given))
+        assert await query(database_url, "SELECT FROM memory_space") == []
+
+    run()
+
+
+@in_loop
+async def test_a_preset_that_is_rolled_out_is_told_as_such(database_url: str) -> None:
+    everybody = Defaults(DEFAULT, Rollout("aggressive", Decimal(100)))
+    async with worker(database_url, everybody) as memories:
+        for _ in range(2):  # without a space and with one
+            got = await memories.get_policy(GetPolicy(user_id="ada"))
+            assert (got.preset, got.rolled_out, got.max_memories) == ("aggressive", True, 500)
+            await remember(memories, "ada", "Likes tea")
+        own = await memories.set_policy(SetPolicy(user_id="ada", preset="conservative"))
+        assert (own.preset, own.rolled_out, own.max_memories) == ("conservative", False, 5000)

@@ -38,7 +38,7 @@ def alike(*pairs: tuple[int, int, float]) -> Neighbours:
 
 
 def gone(memories: Sequence[Row], policy: Policy, neighbours: Neighbours) -> list[int]:
-    return [one.int for one in evicted(memories, policy, neighbours=neighbours)]
+    return [one.int for one in evicted(memories, policy, neighbours=neighbours).all]
 
 
 def test_of_two_that_are_alike_the_older_goes_before_anything_else() -> None:
@@ -64,7 +64,7 @@ def test_what_is_not_known_to_be_like_another_goes_by_its_last_touch() -> None:
 
 
 def test_without_a_look_at_neighbours_the_oldest_go() -> None:
-    assert [one.int for one in evicted(rows(11), redundant(10))] == [1, 2, 3]
+    assert [one.int for one in evicted(rows(11), redundant(10)).all] == [1, 2, 3]
     assert gone(rows(11), Policy(max_memories=10), alike((8, 9, 0.9))) == [1, 2, 3]
 
 
@@ -133,7 +133,7 @@ def test_one_of_each_pair_goes_before_both_of_any(pairs: int, single: int, draw:
     neighbours = alike(*((a, b, 0.5 + i / 100) for i, (a, b) in enumerate(twins)))
     excess = draw.draw(st.integers(1, pairs))
     limit = next(n for n in range(1, 999) if n * 4 // 5 >= len(memories) - excess)
-    removed = set(evicted(memories, redundant(limit), force=True, neighbours=neighbours))
+    removed = set(evicted(memories, redundant(limit), force=True, neighbours=neighbours).all)
 
     assert len(removed) <= excess
     for a, b in twins:

@@ -34,6 +34,7 @@ from bespoke_workers.errors import (
     UnexpectedFailure,
     Unusable,
 )
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.observe import events, logging
 from bespoke_workers.runtime import Runtime
 
@@ -94,6 +95,7 @@ def make_celery(read: Callable[[], settings.Settings]) -> Celery:
 def configuration(config: settings.Settings) -> dict[str, Any]:
     """Return Celery's configuration; raises Misconfigured naming what is missing or wrong."""
     settings.refuse_overrides()
+    Defaults.from_settings(config)  # a wrong one would else fail each job of the memories
     return {
         "broker_url": config.broker(),
         "result_backend": config.results(),

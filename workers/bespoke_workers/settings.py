@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     max_age_days: int = Field(default=90, ge=1)
     low_access_threshold: float = Field(default=0.1, ge=0, le=1)
     dedup_guard: bool = True
+    kind_policies: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(default_factory=dict)
+    policy_rollout: str | None = None  # preset:percentage of the users without one of their own
     index_cache_mib: int = Field(default=256, ge=1)  # per worker process
     result_ttl_hours: int = Field(default=24, ge=1)
     job_retention_days: int = Field(default=30, ge=1)
@@ -78,6 +80,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("kind_policies", mode="before")
+    @classmethod
+    def _fields_by_kind(cls, value: Any) -> Any:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            raise ValueError(
+                """is not JSON; give fields by kind, like {"smalltalk": {"max_age_days": 7}}"""
+            ) from None
 
     @field_validator("timezone", mode="after")
     @classmethod

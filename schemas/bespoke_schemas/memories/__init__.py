@@ -18,7 +18,7 @@ from bespoke_schemas.memories.compaction import (
     StrategyReport,
 )
 from bespoke_schemas.memories.many import NewMemory, StoredMany, StoredOne, StoreMany
-from bespoke_schemas.memories.policies import GetPolicy, PolicyInForce, SetPolicy
+from bespoke_schemas.memories.policies import GetPolicy, KindInForce, PolicyInForce, SetPolicy
 from bespoke_schemas.memories.reading import (
     Count,
     Counted,
@@ -54,6 +54,7 @@ __all__ = [
     "Get",
     "GetPolicy",
     "Got",
+    "KindInForce",
     "List",
     "ListArchived",
     "ListCompactions",

@@ -45,8 +45,9 @@ class ListArchived(Payload[ArchivedListed], queue=Queue.READS):
 class Skipped(Result):
     """A memory that stays in the archive, and why.
 
-    ``duplicate``: what it duplicates is remembered. ``full``: there are ``max_memories``.
-    ``present``: it is remembered itself, and was removed rather than changed by that job.
+    ``duplicate``: what it duplicates is remembered. ``full``: there are ``max_memories``, or as
+    many of its kind as there may be. ``present``: it is remembered itself, and was removed rather
+    than changed by that job.
     """
 
     memory_id: UUID

@@ -101,6 +101,9 @@ class MemorySpace(SQLModel, table=True):
     stored_total: int = Field(sa_column=_counter())
     relevance_check_at: int = Field(sa_column=_counter())  # in terms of stored_total
     relevance_pause_until: int = Field(sa_column=_counter())  # in terms of stored_total
+    kind_marks: dict[str, Any] | None = Field(default=None, sa_column=_maybe_json())
+    policy_digest: str | None = Field(default=None, sa_type=Text)
+    compacted_version: int = Field(sa_column=_counter())
     embedder: str = Field(sa_type=Text)
     dim: int = Field(sa_column=Column(Integer, nullable=False))
     preset: str | None = Field(default=None, sa_type=Text)

@@ -27,7 +27,8 @@ LIST_ARCHIVED = statement("""
 """Read one page of a user's archive, what went last first, and how many there are in all."""
 
 READ_ARCHIVED = statement("""
-    SELECT id, memory_id, embedding, memory ->> 'facts' AS facts, reason FROM memory_archive
+    SELECT id, memory_id, embedding, memory ->> 'facts' AS facts, memory ->> 'kind' AS kind, reason
+    FROM memory_archive
     WHERE user_id = :user_id AND (run_id = :run_id OR memory_id = :memory_id)
     ORDER BY :run_id IS NOT NULL AND reason = 'updated' DESC,
         CASE WHEN :run_id IS NULL THEN removed_version END DESC,

@@ -15,6 +15,7 @@ RECENCY_WEIGHT, FREQUENCY_WEIGHT = 0.3, 0.7
 
 # What set a strategy off, as reports say it.
 SIZE_TRIGGER = "size_limit_exceeded"
+KIND_TRIGGER = "kind_limit_exceeded"
 AGE_TRIGGER = "age_limit_exceeded"
 DEDUPLICATION_TRIGGER = "duplicates_found"
 RELEVANCE_TRIGGER = "low_relevance"

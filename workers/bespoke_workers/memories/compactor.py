@@ -100,6 +100,13 @@ async def standings(connection: AsyncConnection, user_id: str) -> list[plan.Row]
     """Read of every memory of a user what compaction judges it by."""
     found = await connection.execute(statements.READ_STANDINGS, {"user_id": user_id})
     return [
-        plan.Row(row.id, row.created_at, row.access_count, row.last_accessed_at, row.renewed_at)
+        plan.Row(
+            row.id,
+            row.created_at,
+            row.access_count,
+            row.last_accessed_at,
+            row.renewed_at,
+            row.kind,
+        )
         for row in found
     ]

@@ -1,6 +1,7 @@
 """Which memories size compaction removes, and in what order."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -20,6 +21,19 @@ One that is missing counts as unlike all others.
 UNLIKE = -1.0
 
 
+@dataclass(frozen=True)
+class Evicted:
+    """What goes because a kind has more than its cap, and then because there are too many."""
+
+    by_kind: tuple[UUID, ...] = ()
+    by_count: tuple[UUID, ...] = ()
+
+    @property
+    def all(self) -> tuple[UUID, ...]:
+        """All that goes, in order."""
+        return (*self.by_kind, *self.by_count)
+
+
 def evicted(
     rows: Sequence["Row"],
     policy: Policy,
@@ -27,21 +41,29 @@ def evicted(
     just_stored: Collection[UUID] = (),
     force: bool = False,
     neighbours: Neighbours | None = None,
-) -> list[UUID]:
+) -> Evicted:
     """Return what goes for size, in the policy's order.
 
     What was just stored goes only where there is no room for all of it. Without ``neighbours``
     the order is that of the last touch, whatever the policy says.
     """
-    excess = compaction.size_excess(len(rows), policy.max_memories, force=force)
-    order = candidates(rows, policy, just_stored=just_stored, force=force)
-    if policy.eviction == "oldest" or neighbours is None:
-        go = order[:excess]
-    else:
-        present = {row.id for row in rows}
-        go = redundant_first(order, low(rows, policy), neighbours, present, excess)
-    no_room = max(len(rows) - len(go) - policy.max_memories, 0)
-    return [*go, *[row.id for row in _by_touch(rows) if row.id in just_stored][:no_room]]
+
+    def chosen(left: Sequence["Row"], kind: str | None, cap: int) -> list[UUID]:
+        count = _count(left, kind)
+        order = _candidates(left, kind, cap, just_stored, force)
+        excess = compaction.size_excess(count, cap, force=force)
+        if policy.eviction == "oldest" or neighbours is None:
+            go = order[:excess]
+        else:
+            present = {row.id for row in left}
+            go = redundant_first(order, low(left, policy), neighbours, present, excess)
+        no_room = max(count - len(go) - cap, 0)
+        return [*go, *[one for one in _by_touch(left, kind) if one in just_stored][:no_room]]
+
+    by_kind = [one for kind, cap in policy.caps.items() for one in chosen(rows, kind, cap)]
+    gone = set(by_kind)
+    left = [row for row in rows if row.id not in gone]
+    return Evicted(tuple(by_kind), tuple(chosen(left, None, policy.max_memories)))
 
 
 def candidates(
@@ -52,13 +74,34 @@ def candidates(
     force: bool = False,
 ) -> list[UUID]:
     """Return what size compaction chooses among, what was touched longest ago first."""
-    if not compaction.size_excess(len(rows), policy.max_memories, force=force):
+    among = {
+        one
+        for kind, cap in (*policy.caps.items(), (None, policy.max_memories))
+        for one in _candidates(rows, kind, cap, just_stored, force)
+    }
+    return [one for one in _by_touch(rows) if one in among] if among else []
+
+
+def _candidates(
+    rows: Sequence["Row"],
+    kind: str | None,
+    cap: int,
+    just_stored: Collection[UUID],
+    force: bool,
+) -> list[UUID]:
+    if not compaction.size_excess(_count(rows, kind), cap, force=force):
         return []
-    return [row.id for row in _by_touch(rows) if row.id not in just_stored]
+    return [one for one in _by_touch(rows, kind) if one not in just_stored]
 
 
-def _by_touch(rows: Sequence["Row"]) -> list["Row"]:
-    return sorted(rows, key=lambda row: (row.touched_at, row.age_from, row.id))
+def _count(rows: Sequence["Row"], kind: str | None) -> int:
+    return len(rows) if kind is None else sum(row.kind == kind for row in rows)
+
+
+def _by_touch(rows: Sequence["Row"], kind: str | None = None) -> list[UUID]:
+    among = [row for row in rows if kind in (None, row.kind)]
+    order = sorted(among, key=lambda row: (row.touched_at, row.age_from, row.id))
+    return [row.id for row in order]
 
 
 def low(rows: Sequence["Row"], policy: Policy) -> frozenset[UUID]:

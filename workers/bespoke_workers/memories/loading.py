@@ -12,9 +12,9 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_workers.memories import statements
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import IndexCache, UserIndex, rows_from_bytes
-from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.space import Space
 
 PAGE = 20_000
@@ -40,7 +40,7 @@ class Loader:
     read anew: losing or damaging one costs time and changes no answer.
     """
 
-    def __init__(self, indexes: IndexCache, embedder: Embedder, default: Policy) -> None:
+    def __init__(self, indexes: IndexCache, embedder: Embedder, default: Defaults) -> None:
         self._indexes = indexes
         self._embedder = embedder
         self._default = default

@@ -23,6 +23,7 @@ class Row:
     access_count: int = 0
     last_accessed_at: datetime | None = None
     renewed_at: datetime | None = None
+    kind: str = "fact"
 
     @property
     def age_from(self) -> datetime:
@@ -82,14 +83,15 @@ def plan(
     """
     kept = list(rows)
     size = evicted(kept, policy, just_stored=just_stored, force=force, neighbours=neighbours)
-    kept, size_report = _without(kept, size, compaction.SIZE_TRIGGER, force)
+    limit = compaction.SIZE_TRIGGER if size.by_count else compaction.KIND_TRIGGER
+    kept, size_report = _without(kept, size.all, limit, force)
     age = _too_old(kept, policy, now, just_stored)
     kept, age_report = _without(kept, age, compaction.AGE_TRIGGER, force)
     merged, kept, merge_report = _deduplicated(kept, pairs, just_stored, force)
     relevance = _irrelevant(kept, policy, now, just_stored, force, pause)
     kept, relevance_report = _without(kept, relevance, compaction.RELEVANCE_TRIGGER, force)
     return Plan(
-        size=tuple(size),
+        size=size.all,
         age=tuple(age),
         merged=merged,
         relevance=tuple(relevance),
@@ -102,8 +104,13 @@ def plan(
 def _too_old(
     rows: list[Row], policy: Policy, now: datetime, just_stored: Collection[UUID]
 ) -> list[UUID]:
-    cutoff = compaction.age_cutoff(now, policy.max_age_days)
-    return [row.id for row in rows if row.age_from < cutoff and row.id not in just_stored]
+    cutoffs = {
+        kind: compaction.age_cutoff(now, policy.age_days(kind))
+        for kind in {row.kind for row in rows}
+    }
+    return [
+        row.id for row in rows if row.age_from < cutoffs[row.kind] and row.id not in just_stored
+    ]
 
 
 def _deduplicated(
@@ -178,7 +185,7 @@ def _irrelevant(
 
 
 def _without(
-    rows: list[Row], removed: list[UUID], trigger: str, force: bool
+    rows: list[Row], removed: Sequence[UUID], trigger: str, force: bool
 ) -> tuple[list[Row], StrategyReport | None]:
     gone = set(removed)
     kept = [row for row in rows if row.id not in gone]

@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bespoke_schemas.memories import GetPolicy, PolicyInForce, SetPolicy
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import statements
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.locking import locked, make_and_lock
-from bespoke_workers.memories.policy import Policy, resolve
+from bespoke_workers.memories.policy import Policy
 
-FIELDS = tuple(field.name for field in fields(Policy))
+FIELDS = tuple(field.name for field in fields(Policy) if field.name != "kinds")
 
 Own = tuple[str | None, Mapping[str, Any]]
 """What a user has of their own: the preset, None for none, and the fields set above it."""
@@ -24,26 +25,39 @@ NOTHING: Own = (None, {})
 
 def changed(own: Own, payload: SetPolicy) -> Own:
     """Return what the user has of their own after the payload; None leaves a field as it is."""
+    given = {name: getattr(payload, name) for name in ("preset", *FIELDS)}
+    given = {name: value for name, value in given.items() if value is not None}
+    if payload.kind is not None:
+        return own[0], {**own[1], "kinds": _changed_kinds(own[1].get("kinds", {}), payload, given)}
     preset, overrides = NOTHING if payload.reset else own
-    given = {name: getattr(payload, name) for name in FIELDS}
-    return (
-        preset if payload.preset is None else payload.preset,
-        {**overrides, **{name: value for name, value in given.items() if value is not None}},
-    )
+    return given.pop("preset", preset), {**overrides, **given}
 
 
-def in_force(own: Own, default: Policy, embedder: Embedder) -> PolicyInForce:
+def _changed_kinds(
+    kinds: Mapping[str, Mapping[str, Any]], payload: SetPolicy, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    kind = str(payload.kind)
+    before = {} if payload.reset else kinds.get(kind, {})
+    after = {**kinds, kind: {**before, **given}}
+    return {name: own for name, own in after.items() if own}
+
+
+def in_force(user_id: str, own: Own, default: Defaults, embedder: Embedder) -> PolicyInForce:
     """Return the policy that a user's own one comes to; raises Refused if it is not allowed."""
     preset, overrides = own
-    policy = resolve(preset, overrides, default=default)
+    policy = default.resolve(user_id, preset, overrides)
     threshold = policy.threshold(embedder.threshold)
-    return PolicyInForce(preset=preset, **{**asdict(policy), "similarity_threshold": threshold})
+    return PolicyInForce(
+        preset=default.preset(user_id, preset),
+        rolled_out=default.is_rolled_out(user_id, preset),
+        **{**asdict(policy), "similarity_threshold": threshold},
+    )
 
 
 class Policies:
     """Keeps the policy of any user; ``default`` holds for those who have none of their own."""
 
-    def __init__(self, database: Database, embedder: Embedder, default: Policy) -> None:
+    def __init__(self, database: Database, embedder: Embedder, default: Defaults) -> None:
         self._database = database
         self._embedder = embedder
         self._default = default
@@ -61,11 +75,11 @@ class Policies:
         """Return the policy in force for a user; without a space it is the default."""
         async with self._database.autocommit() as connection:
             own = await _own(connection, payload.user_id)
-        return in_force(own, self._default, self._embedder)
+        return in_force(payload.user_id, own, self._default, self._embedder)
 
     async def _write(self, payload: SetPolicy, connection: AsyncConnection) -> PolicyInForce:
         own = changed(await self._held(connection, payload.user_id), payload)
-        now = in_force(own, self._default, self._embedder)
+        now = in_force(payload.user_id, own, self._default, self._embedder)
         parameters = {
             "id": payload.id,
             "user_id": payload.user_id,

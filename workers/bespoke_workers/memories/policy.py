@@ -1,12 +1,15 @@
 """What a user's memories are kept to: limits, thresholds and the order of eviction."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from bespoke_workers.errors import Refused
-
-EVICTIONS = ("oldest", "redundant")
+from bespoke_workers.memories.allowed import check
+from bespoke_workers.memories.kinds import Kinds, kinds_of, layered
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class Policy:
     `similarity_threshold` is a cosine; None is the embedder's own. `low_access_threshold` is a
     share of the user's most accessed memory. `dedup_guard` keeps apart what differs in numbers or
     negations. `eviction` is the order in which size compaction removes: what was touched longest
-    ago, or what nobody reads and another memory says too.
+    ago, or what nobody reads and another memory says too. `kinds` are the rules of single kinds.
     """
 
     max_memories: int = 1000
@@ -25,11 +28,43 @@ class Policy:
     low_access_threshold: float = 0.1
     dedup_guard: bool = True
     eviction: str = "oldest"
+    kinds: Kinds = field(default_factory=dict, hash=False)
 
     def threshold(self, embedder_threshold: float) -> float:
         """Return the cosine from which two memories count as similar enough to be one."""
         own = self.similarity_threshold
         return embedder_threshold if own is None else own
+
+    def age_days(self, kind: str) -> int:
+        """Return the age, in days, above which memories of a kind are too old."""
+        rules = self.kinds.get(kind)
+        own = None if rules is None else rules.max_age_days
+        return self.max_age_days if own is None else own
+
+    @cached_property
+    def caps(self) -> Mapping[str, int]:
+        """The kinds of which there may be only so many, in the order of their names."""
+        return {
+            kind: rules.max_memories
+            for kind, rules in sorted(self.kinds.items())
+            if rules.max_memories is not None
+        }
+
+    @cached_property
+    def has_ages_by_kind(self) -> bool:
+        """Whether any kind has an age of its own."""
+        return any(rules.max_age_days is not None for rules in self.kinds.values())
+
+    @cached_property
+    def least_age_days(self) -> int:
+        """The age, in days, above which memories of some kind are too old."""
+        return min([self.max_age_days, *map(self.age_days, self.kinds)])
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this policy from another one: watermarks are valid under one policy."""
+        canonical = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 DEFAULT = Policy()
@@ -40,6 +75,7 @@ AGGRESSIVE = Policy(
     max_memories=500, max_age_days=30, similarity_threshold=0.85, low_access_threshold=0.2
 )
 PRESETS = {"default": DEFAULT, "conservative": CONSERVATIVE, "aggressive": AGGRESSIVE}
+_OF_PRESETS = ("max_memories", "max_age_days", "similarity_threshold", "low_access_threshold")
 
 
 def resolve(
@@ -47,45 +83,23 @@ def resolve(
 ) -> Policy:
     """Return a preset (None: `default`) with some of its fields set; None leaves a field as it is.
 
+    A preset sets limits and thresholds; all else is as `default` has it. Fields that are set
+    stand above the rules that `default` has for kinds, and `overrides["kinds"]` above all.
+
     Raises:
         Refused: the preset or a field is unknown, or a value is not allowed.
     """
-    if preset is not None and preset not in PRESETS:
-        raise Refused(f"policy preset: got {preset!r}, allowed: {', '.join(PRESETS)}")
     given = {name: value for name, value in overrides.items() if value is not None}
+    own_kinds = kinds_of(given.pop("kinds", {}))
     for name, value in given.items():
-        _check(name, value)
-    return replace(default if preset is None else PRESETS[preset], **given)
+        check(name, value)
+    base = default if preset is None else _with_preset(preset, default)
+    if not given and not own_kinds:
+        return base
+    return replace(base, **given, kinds=layered(base.kinds, own_kinds, overridden=given))
 
 
-def _check(name: str, value: Any) -> None:
-    if name not in _ALLOWED:
-        raise Refused(f"policy field: got {name!r}, allowed: {', '.join(_ALLOWED)}")
-    allowed, is_allowed = _ALLOWED[name]
-    if not is_allowed(value):
-        raise Refused(f"policy field {name}: got {value!r}, allowed: {allowed}")
-
-
-def _whole(least: int, most: int) -> tuple[str, Callable[[Any], bool]]:
-    return (
-        f"a whole number from {least} to {most}",
-        lambda value: type(value) is int and least <= value <= most,
-    )
-
-
-def _real(least: float, most: float) -> tuple[str, Callable[[Any], bool]]:
-    return (
-        f"a number from {least:g} to {most:g}",
-        lambda value: type(value) in (int, float) and least <= value <= most,
-    )
-
-
-# 36,500 days are a hundred years; a million memories are what one index is measured for.
-_ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "max_memories": _whole(1, 1_000_000),
-    "max_age_days": _whole(1, 36_500),
-    "similarity_threshold": _real(-1, 1),
-    "low_access_threshold": _real(0, 1),
-    "dedup_guard": ("true or false", lambda value: type(value) is bool),
-    "eviction": (" or ".join(EVICTIONS), lambda value: value in EVICTIONS),
-}
+def _with_preset(preset: str, default: Policy) -> Policy:
+    if preset not in PRESETS:
+        raise Refused(f"policy preset: got {preset!r}, allowed: {', '.join(PRESETS)}")
+    return replace(default, **{name: getattr(PRESETS[preset], name) for name in _OF_PRESETS})

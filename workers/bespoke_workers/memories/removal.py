@@ -15,8 +15,8 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.archive import Archive
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.loading import Loader
-from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.space import NEVER, Space
 from bespoke_workers.observe import events
 
@@ -44,7 +44,7 @@ class Removal:
     """Removes memories of any user. No vector is compared: the embedder does not matter."""
 
     def __init__(
-        self, database: Database, loader: Loader, default: Policy, clock: Callable[[], datetime]
+        self, database: Database, loader: Loader, default: Defaults, clock: Callable[[], datetime]
     ) -> None:
         self._database = database
         self._loader = loader
@@ -133,7 +133,7 @@ class Removal:
 
 
 async def recounted(
-    connection: AsyncConnection, user_id: str, version: int, default: Policy
+    connection: AsyncConnection, user_id: str, version: int, default: Defaults
 ) -> Space:
     """Count a space anew at a version; its row is locked by this transaction."""
     parameters = {"user_id": user_id, "version": version, "never": NEVER}

@@ -1,5 +1,6 @@
 """Bringing memories back from the archive, within the same bounds as a store."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,10 +19,10 @@ from bespoke_workers.database.once import once
 from bespoke_workers.errors import Refused
 from bespoke_workers.memories import archive_statements, statements
 from bespoke_workers.memories.archive import UPDATED, Archive
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import UserIndex, from_bytes
 from bespoke_workers.memories.loading import Loaded, Loader
-from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.removal import recounted
 from bespoke_workers.memories.space import Space
 from bespoke_workers.observe import events
@@ -37,6 +38,7 @@ class Return:
     loaded: Loaded
     threshold: float
     facts: dict[UUID, str]
+    kinds: Counter[str]
     rows: list[UUID] = field(default_factory=list)
     vectors: dict[UUID, NDArray[np.float16]] = field(default_factory=dict)
     changed: set[UUID] = field(default_factory=set)
@@ -67,6 +69,7 @@ class Return:
         self.rows.append(row.id)
         self.vectors[row.memory_id] = vector
         self.facts[row.memory_id] = row.facts
+        self.kinds[row.kind] += 1
         self._returned.add(row.memory_id, vector)
 
     def _obstacle(
@@ -77,8 +80,12 @@ class Return:
             return "present"
         if self._is_duplicate(row, vector):
             return "duplicate"
-        is_full = len(self.facts) >= self.loaded.space.policy.max_memories
-        return "full" if is_full and not is_there else None
+        return "full" if not is_there and self._is_full(row.kind) else None
+
+    def _is_full(self, kind: str) -> bool:
+        policy = self.loaded.space.policy
+        has_cap = kind in policy.caps and self.kinds[kind] >= policy.caps[kind]
+        return has_cap or len(self.facts) >= policy.max_memories
 
     def _is_duplicate(self, row: Any, vector: NDArray[np.float16]) -> bool:
         guarded = self.loaded.space.policy.dedup_guard
@@ -98,7 +105,7 @@ class Restoring:
         database: Database,
         loader: Loader,
         embedder: Embedder,
-        default: Policy,
+        default: Defaults,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
@@ -137,11 +144,12 @@ class Restoring:
         loaded = await self._loader.load(connection, payload.user_id)
         if loaded is None:
             return None
-        facts = await connection.execute(statements.READ_PROBES, whose | {"probes": 0})
+        rows = (await connection.execute(statements.READ_PROBES, whose | {"probes": 0})).all()
         back = Return(
             loaded,
             loaded.space.policy.threshold(self._embedder.threshold),
-            {row.id: row.facts for row in facts},
+            {row.id: row.facts for row in rows},
+            Counter(row.kind for row in rows),
         )
         for row in await self._sought(connection, payload):
             back.weigh(row)

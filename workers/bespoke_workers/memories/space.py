@@ -8,9 +8,11 @@ from sqlalchemy import Row
 
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.memories import compaction, plan
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.duplicates import Merge
 from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.policy import Policy, resolve
+from bespoke_workers.memories.kinds import KindMarks
+from bespoke_workers.memories.policy import Policy
 
 NEVER = 2**62
 """A count of stores that nobody reaches."""
@@ -25,7 +27,9 @@ class Space:
     searches move. ``oldest_created_at`` is a watermark: no memory's age counts from earlier; one
     that old may have gone or been renewed. ``relevance_check_at`` is the first ``stored_total``
     at which relevance has to be looked at, ``relevance_pause_until`` the first at which it may
-    prune again.
+    prune again. ``kind_marks`` say as much of the rules of kinds, None that this is not known.
+    The watermarks are valid under the policy of ``policy_digest``, and exact as of
+    ``compacted_version``.
     """
 
     version: int
@@ -39,12 +43,16 @@ class Space:
     embedder: str
     dim: int
     policy: Policy
+    kind_marks: KindMarks | None = None
+    policy_digest: str | None = None
+    compacted_version: int = 0
 
     @classmethod
-    def of(cls, row: Row[Any], default: Policy) -> "Space":
+    def of(cls, row: Row[Any], default: Defaults) -> "Space":
         """Make a space of a row that READ_SPACE or READ_CHANGES gave."""
         columns = {name: getattr(row, name) for name in _COLUMNS}
-        return cls(**columns, policy=resolve(row.preset, row.policy, default=default))
+        columns["kind_marks"] = KindMarks.from_json(row.kind_marks)
+        return cls(**columns, policy=default.resolve(row.user_id, row.preset, row.policy))
 
     def require(self, embedder: Embedder) -> None:
         """Raise Misconfigured unless the vectors in this space are of this embedder."""
@@ -56,12 +64,15 @@ class Space:
             )
 
     def age_cutoff(self, now: datetime) -> datetime:
-        """Return the moment before which memories are too old."""
-        return compaction.age_cutoff(now, self.policy.max_age_days)
+        """Return the moment before which memories are too old, or would be in some kind."""
+        return compaction.age_cutoff(now, self.policy.least_age_days)
 
-    def after_store(self, now: datetime, merged: Merge) -> "Space":
-        """Return the space with a new memory in it and what was merged out of it."""
+    def after_store(self, now: datetime, merged: Merge, kind: str) -> "Space":
+        """Return the space with a new memory of a kind in it and what was merged out of it."""
         removed = len(merged.gone)
+        marks = self.kind_marks
+        if self.is_empty:
+            marks = KindMarks.of((), self.policy)
         return replace(
             self,
             version=self.version + 1,
@@ -71,19 +82,41 @@ class Space:
             # One for one, accesses stay as they are; else more of the rest may be low.
             relevance_check_at=self.relevance_check_at if removed <= 1 else 0,
             oldest_created_at=min(self.oldest_created_at or now, now),
+            # What was merged away may be of another kind, so it is not taken off.
+            kind_marks=marks and marks.with_one(kind, now, self.policy),
+            policy_digest=self.policy.digest if self.is_empty else self.policy_digest,
         )
 
     def counters(self) -> dict[str, Any]:
         """Return the parameters of FINISH that describe the space."""
-        return {name: getattr(self, name) for name in _WRITTEN}
+        marks = None if self.kind_marks is None else self.kind_marks.to_json()
+        return {name: getattr(self, name) for name in _WRITTEN} | {"kind_marks": marks}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever in it, so that its watermarks are valid under any policy."""
+        return self.stored_total == self.count == 0
 
     def is_compaction_due(self, now: datetime) -> bool:
-        """Whether size or age are over their limits, or relevance has to be looked at."""
+        """Whether size or age are over their limits, or the rows have to be looked at."""
         return (
             compaction.size_excess(self.count, self.policy.max_memories) > 0
-            or compaction.age_due(self.oldest_created_at, self.age_cutoff(now))
+            or self._is_age_due(now)
             or self.stored_total >= self.relevance_check_at
+            or self.policy_digest != self.policy.digest
+            or self._is_kind_due(now)
         )
+
+    def _is_age_due(self, now: datetime) -> bool:
+        if self.policy.has_ages_by_kind:
+            return False  # the marks of the kinds tell
+        cutoff = compaction.age_cutoff(now, self.policy.max_age_days)
+        return compaction.age_due(self.oldest_created_at, cutoff)
+
+    def _is_kind_due(self, now: datetime) -> bool:
+        if not self.policy.kinds:
+            return False
+        return self.kind_marks is None or self.kind_marks.is_due(self.policy, now)
 
     def next_version(self) -> "Space":
         """Return the space under the version that the next change of its memories takes."""
@@ -107,6 +140,9 @@ class Space:
             most_accessed=most,
             relevance_check_at=max(self._next_check(planned.kept, most), pause_until),
             relevance_pause_until=pause_until,
+            kind_marks=KindMarks.of(planned.kept, self.policy),
+            policy_digest=self.policy.digest,
+            compacted_version=self.version,
         )
 
     def _next_check(self, kept: tuple[plan.Row, ...], most: int) -> int:
@@ -126,4 +162,6 @@ _WRITTEN = (
     "stored_total",
     "relevance_check_at",
     "relevance_pause_until",
+    "policy_digest",
+    "compacted_version",
 )

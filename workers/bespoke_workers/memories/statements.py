@@ -32,6 +32,8 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "report": Text(),
     "content": Text(),
     "kind": Text(),
+    "kind_marks": Text(),
+    "policy_digest": Text(),
     "tags": ARRAY(Text()),
     "meta": Text(),
     "facts": Text(),
@@ -74,9 +76,9 @@ LOCK_SPACE = statement("""
 """)
 """Let nobody else change this user's memories until the transaction ends."""
 
-_SPACE = """s.version, s.reload_below, s.count, s.oldest_created_at, s.most_accessed,
-    s.stored_total, s.relevance_check_at, s.relevance_pause_until, s.embedder, s.dim, s.preset,
-    s.policy"""
+_SPACE = """s.user_id, s.version, s.reload_below, s.count, s.oldest_created_at, s.most_accessed,
+    s.stored_total, s.relevance_check_at, s.relevance_pause_until, s.kind_marks, s.policy_digest,
+    s.compacted_version, s.embedder, s.dim, s.preset, s.policy"""
 
 READ_SPACE = statement(f"""
     SELECT {_SPACE} FROM memory_space AS s WHERE s.user_id = :user_id
@@ -110,7 +112,8 @@ STORE = statement("""
     WITH space AS (
         UPDATE memory_space SET version = version + 1, count = count + 1,
             stored_total = stored_total + 1,
-            oldest_created_at = LEAST(oldest_created_at, :now)
+            oldest_created_at = LEAST(oldest_created_at, :now),
+            kind_marks = CAST(:kind_marks AS jsonb), policy_digest = :policy_digest
         WHERE user_id = :user_id AND version = :version
             AND stored_total + 1 < relevance_check_at
             AND NOT EXISTS (SELECT FROM job WHERE id = :id)
@@ -158,7 +161,7 @@ TAKE_OVER = statement("""
 """Give the kept duplicate the accesses, the tags and the youngest age of the others."""
 
 READ_STANDINGS = statement("""
-    SELECT id, created_at, last_accessed_at, access_count, renewed_at FROM memory
+    SELECT id, created_at, last_accessed_at, access_count, renewed_at, kind FROM memory
     WHERE user_id = :user_id
 """)
 """Read of every memory what compaction judges it by."""
@@ -196,7 +199,8 @@ FINISH = statement("""
     UPDATE memory_space SET version = :version, count = :count,
         oldest_created_at = :oldest_created_at, most_accessed = :most_accessed,
         stored_total = :stored_total, relevance_check_at = :relevance_check_at,
-        relevance_pause_until = :relevance_pause_until
+        relevance_pause_until = :relevance_pause_until, kind_marks = CAST(:kind_marks AS jsonb),
+        policy_digest = :policy_digest, compacted_version = :compacted_version
     WHERE user_id = :user_id
 """)
 """Write the result of a job and the counters of a space, both of which this transaction holds."""
@@ -274,7 +278,7 @@ The version rises, so that whoever has the space cached reads the policy with th
 """
 
 RECOUNT = statement(f"""
-    UPDATE memory_space AS s SET version = :version, count = total.count,
+    UPDATE memory_space AS s SET version = :version, count = total.count, kind_marks = NULL,
         oldest_created_at = total.oldest, most_accessed = total.most,
         relevance_check_at = CASE total.most WHEN 0 THEN :never ELSE relevance_pause_until END
     FROM (
@@ -291,13 +295,14 @@ Without an access nothing is low, until a search raises the bar.
 """
 
 READ_PROBES = statement("""
-    SELECT id, facts, CASE WHEN place <= :probes THEN embedding END AS embedding
+    SELECT id, facts, kind, CASE WHEN place <= :probes THEN embedding END AS embedding
     FROM (
-        SELECT id, facts, embedding, row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
+        SELECT id, facts, kind, embedding,
+            row_number() OVER (ORDER BY created_at DESC, id DESC) AS place
         FROM memory WHERE user_id = :user_id
     ) AS placed
 """)
-"""Read the facts of every memory, and the embeddings of the newest."""
+"""Read the facts and kind of every memory, and the embeddings of the newest."""
 
 MERGE_MANY = statement("""
     WITH merged AS (

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from bespoke_schemas import memories
 from bespoke_workers.database.engine import Database
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder, load_embedder
 from bespoke_workers.memories.history import History
 from bespoke_workers.memories.index import IndexCache
@@ -36,36 +37,31 @@ class Memories:
         self,
         database: Database,
         embedder: Embedder,
-        policy: Policy,
+        policy: Policy | Defaults,
         indexes: IndexCache,
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self.indexes = indexes
-        loader = Loader(indexes, embedder, policy)
-        self._policies = Policies(database, embedder, policy)
+        default = policy if isinstance(policy, Defaults) else Defaults(policy)
+        loader = Loader(indexes, embedder, default)
+        self._policies = Policies(database, embedder, default)
         self._sweeping = Sweeping(database, loader, embedder, clock)
         self._history = History(database)
-        self._restoring = Restoring(database, loader, embedder, policy, clock)
+        self._restoring = Restoring(database, loader, embedder, default, clock)
         self._storing = Storing(database, loader, embedder, clock)
         self._storing_many = StoringMany(database, loader, embedder, clock)
         self._reading = Reading(database, loader, embedder, clock)
         self._inspecting = Inspecting(database, loader, embedder)
-        self._removal = Removal(database, loader, policy, clock)
-        self._updating = Updating(database, loader, embedder, policy, clock)
+        self._removal = Removal(database, loader, default, clock)
+        self._updating = Updating(database, loader, embedder, default, clock)
 
     @classmethod
     def from_settings(cls, database: Database, settings: Settings) -> "Memories":
         """Make the memories that the settings describe; raises Misconfigured where they cannot."""
-        policy = Policy(
-            max_memories=settings.max_memories,
-            max_age_days=settings.max_age_days,
-            low_access_threshold=settings.low_access_threshold,
-            dedup_guard=settings.dedup_guard,
-        )
         return cls(
             database,
             load_embedder(settings.embedder, settings.similarity_threshold),
-            policy,
+            Defaults.from_settings(settings),
             IndexCache(settings.index_cache_mib * 2**20),
         )
 

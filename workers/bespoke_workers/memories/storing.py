@@ -85,13 +85,13 @@ class Storing:
         for _ in range(GUARDED_TRIES):
             loaded = loaded or await self._load(fresh.payload.user_id)
             started = perf_counter()
-            space = loaded.space.after_store(fresh.at, Merge(fresh.candidate))
+            space = loaded.space.after_store(fresh.at, Merge(fresh.candidate), fresh.payload.kind)
             due = space.is_compaction_due(fresh.at)
             judged_ms = (perf_counter() - started) * 1000
             if due or await self._has_duplicates(loaded, fresh):
                 return None
             stored = Stored(memory_id=fresh.payload.id, outcome="inserted", count=space.count)
-            is_stored, is_repeated = await self._insert(fresh, loaded.space, stored)
+            is_stored, is_repeated = await self._insert(fresh, space, stored)
             if is_stored:
                 return Done(stored, Compacted(space, duration_ms=judged_ms), is_added=True)
             if is_repeated:
@@ -100,9 +100,15 @@ class Storing:
         return None
 
     async def _insert(self, fresh: Fresh, space: Space, stored: Stored) -> tuple[bool, bool]:
-        """Return whether the memory is stored now, and whether its job was done before."""
+        """Return whether the memory is stored now, and whether its job was done before.
+
+        ``space`` is as it is after that.
+        """
+        marks = space.counters()
         parameters = fresh.columns() | {
-            "version": space.version,
+            "version": space.version - 1,
+            "kind_marks": marks["kind_marks"],
+            "policy_digest": space.policy_digest,
             "task": fresh.payload.task,
             "result": stored.model_dump_json(),
         }
@@ -165,7 +171,7 @@ class Storing:
         similar = self._similar(loaded, fresh)
         found = await self._duplicates(connection, loaded, fresh, similar)
         merged = merge(fresh.candidate, found, loaded.space.age_cutoff(fresh.at))
-        space = loaded.space.after_store(fresh.at, merged)
+        space = loaded.space.after_store(fresh.at, merged, fresh.payload.kind)
         archive = Archive(
             connection, user_id=user_id, run_id=job_id, version=space.version, now=fresh.at
         )

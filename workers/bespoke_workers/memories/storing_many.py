@@ -104,7 +104,7 @@ def after_all(space: Space, new: Arrivals, merges: list[Merge]) -> Space:
     """Return the space after one store after the other, all of them under one version."""
     after = space
     for one, merged in zip(new.newcomers, merges, strict=True):
-        after = after.after_store(one.created_at, merged)
+        after = after.after_store(one.created_at, merged, one.kind)
     return replace(after, version=space.version + 1)
 
 

@@ -19,12 +19,12 @@ from bespoke_workers.database.once import once
 from bespoke_workers.memories import guard, statements
 from bespoke_workers.memories.answers import memory_of
 from bespoke_workers.memories.archive import Archive
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.duplicates import Candidate, Merge, merge
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import Hit, to_bytes
 from bespoke_workers.memories.loading import Loader
 from bespoke_workers.memories.merging import duplicates, settle
-from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.removal import recounted
 from bespoke_workers.memories.space import Space
 
@@ -68,7 +68,7 @@ class Updating:
         database: Database,
         loader: Loader,
         embedder: Embedder,
-        default: Policy,
+        default: Defaults,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database

@@ -4,6 +4,7 @@ Nothing here waits, so that a change is whole before anything else sees the spac
 its result and what tells of it afterwards.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -53,7 +54,7 @@ def store(space: UserSpace, fresh: Fresh) -> Done[memories.Stored]:
     similar = space.index.similar(fresh.vector, space.threshold)
     found = space.duplicates(fresh.facts, similar)
     merged = merge(fresh.candidate, found, space.counters.age_cutoff(fresh.at))
-    space.counters = space.counters.after_store(fresh.at, merged)
+    space.counters = space.counters.after_store(fresh.at, merged, fresh.payload.kind)
     space.put(Row.of(fresh))
     removal = Removal(space, fresh.payload.id, fresh.at)
     _settle(removal, merged, dict(similar))
@@ -130,7 +131,8 @@ def remove(
 def restore(space: UserSpace, payload: memories.Restore, now: datetime) -> Done[memories.Restored]:
     """Bring memories back from the archive, within the bounds of a store."""
     facts = {memory_id: row.facts for memory_id, row in space.rows.items()}
-    back = Return(space.loaded, space.threshold, facts)
+    kinds = Counter(row.memory.kind for row in space.rows.values())
+    back = Return(space.loaded, space.threshold, facts, kinds)
     for one in _sought(space.archive, payload):
         back.weigh(one)
     skipped = tuple(back.skipped.values())

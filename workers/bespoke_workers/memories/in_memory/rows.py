@@ -45,7 +45,12 @@ class Row:
         """What compaction judges it by."""
         one = self.memory
         return plan.Row(
-            one.id, one.created_at, one.access_count, one.last_accessed_at, self.renewed_at
+            one.id,
+            one.created_at,
+            one.access_count,
+            one.last_accessed_at,
+            self.renewed_at,
+            one.kind,
         )
 
     @property
@@ -88,6 +93,11 @@ class Gone:
     def facts(self) -> str:
         """The facts that it had."""
         return self.row.facts
+
+    @property
+    def kind(self) -> str:
+        """The kind that it was of."""
+        return self.row.memory.kind
 
     def archived(self) -> Archived:
         """Return it as listings answer it."""

@@ -14,6 +14,7 @@ from bespoke_workers.memories.duplicates import Candidate
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.in_memory.rows import Gone, Row
 from bespoke_workers.memories.index import Hit, UserIndex, from_bytes
+from bespoke_workers.memories.kinds import KindMarks
 from bespoke_workers.memories.loading import Loaded
 from bespoke_workers.memories.plan import Plan
 from bespoke_workers.memories.policies import NOTHING, Own
@@ -111,6 +112,7 @@ class UserSpace:
             oldest_created_at=min((row.age_from for row in standings), default=None),
             most_accessed=most,
             relevance_check_at=self.counters.relevance_pause_until if most else NEVER,
+            kind_marks=KindMarks.of(standings, self.counters.policy),
         )
 
 

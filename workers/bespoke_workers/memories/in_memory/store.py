@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bespoke_schemas import Payload, Result, memories
 from bespoke_schemas.payload import ResultT
 from bespoke_workers.errors import Refused
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder, load_embedder
 from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.in_memory import changes, reads
@@ -41,7 +42,7 @@ class InMemoryStore:
         clock: Callable[[], datetime] = _now,
     ) -> None:
         self._embedder = embedder or load_embedder(None)
-        self._policy = policy
+        self._default = Defaults(policy)
         self._clock = clock
         self._spaces: dict[str, UserSpace] = {}
         self._jobs: dict[UUID, tuple[str, str | None, Result]] = {}
@@ -108,7 +109,7 @@ class InMemoryStore:
 
         def effect() -> Done[memories.PolicyInForce]:
             own = changed(self._seen(payload.user_id).own, payload)
-            now = in_force(own, self._policy, self._embedder)
+            now = in_force(payload.user_id, own, self._default, self._embedder)
             self._made(payload.user_id).follow(own)
             return Done(now)
 
@@ -117,7 +118,8 @@ class InMemoryStore:
     async def get_policy(self, payload: memories.GetPolicy) -> memories.PolicyInForce:
         """Return the policy in force for a user."""
         with self._turn:
-            return in_force(self._seen(payload.user_id).own, self._policy, self._embedder)
+            own = self._seen(payload.user_id).own
+            return in_force(payload.user_id, own, self._default, self._embedder)
 
     async def search(self, payload: memories.Search) -> memories.Found:
         """Find memories by meaning, and count the access of each one found."""
@@ -168,7 +170,7 @@ class InMemoryStore:
 
     def _seen(self, user_id: str) -> UserSpace:
         """Return the user's space, or an empty one that is not kept."""
-        return self._spaces.get(user_id) or UserSpace(self._embedder, self._policy)
+        return self._spaces.get(user_id) or UserSpace(self._embedder, self._default.policy)
 
     def _made(self, user_id: str) -> UserSpace:
         """Return the user's space, which is kept from now on."""
