@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from bespoke_schemas.memories import Store, Stored
 from bespoke_workers.database.engine import Database
+from bespoke_workers.errors import Misconfigured
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder, load_embedder
 from bespoke_workers.memories.index import IndexCache, from_bytes
@@ -71,6 +72,14 @@ ANGLES = Embedder("angles", 32, 0.95, angles)
 ANGLES_POLICY = Policy(dedup_guard=False)
 
 
+def installed(name: str) -> Embedder:
+    """Load an embedder by its name; all but two are gone."""
+    found = {one.name: one for one in (LEXICAL, ANGLES)}.get(name)
+    if found is None:
+        raise Misconfigured(f"embedder {name!r}: cannot import it")
+    return found
+
+
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
     """Open the engine of one worker."""
@@ -90,7 +99,14 @@ async def worker(
 ) -> AsyncIterator[Memories]:
     """Start what one worker process has."""
     async with opened(url) as database:
-        yield Memories(database, embedder, policy, IndexCache(CACHE_BYTES), clock or Clock())
+        yield Memories(
+            database,
+            embedder,
+            policy,
+            IndexCache(CACHE_BYTES),
+            clock or Clock(),
+            load_older=installed,
+        )
 
 
 @asynccontextmanager

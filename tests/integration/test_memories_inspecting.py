@@ -7,7 +7,6 @@ import pytest
 from pydantic import ValidationError
 
 from bespoke_schemas.memories import FindSimilar, Found, Get, Search, SpaceStats, Stats, Store
-from bespoke_workers.errors import Misconfigured
 from bespoke_workers.memories.policy import Policy
 from tests.integration.memory_workers import (
     ANGLES,
@@ -142,12 +141,13 @@ async def test_similar_ones_are_found_while_others_store(database_url: str) -> N
 
 
 @in_loop
-async def test_vectors_of_another_embedder_are_not_compared(database_url: str) -> None:
+async def test_a_space_of_another_embedder_is_looked_at_with_its_own(database_url: str) -> None:
     async with worker(database_url) as memories:
         stored = await remember(memories, "ada", "Has a cat")
     async with worker(database_url, embedder=ANGLES) as other:
-        with pytest.raises(Misconfigured, match="BESPOKE_EMBEDDER"):
-            await other.find_similar(FindSimilar(user_id="ada", memory_id=stored.memory_id))
+        sought = FindSimilar(user_id="ada", content="has a CAT", threshold=0.9)
+        (match,) = (await other.find_similar(sought)).matches
+        assert (match.memory.id, match.similarity) == (stored.memory_id, 1.0)
         assert (await other.stats(Stats(user_id="ada"))).count == 1
         got = await other.get(Get(user_id="ada", memory_id=stored.memory_id))
         assert got.memory is not None

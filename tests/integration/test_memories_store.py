@@ -1,6 +1,7 @@
 """Storing memories: once, merged by the rules, isolated, all or nothing."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from bespoke_schemas.ids import uuid7
 from bespoke_schemas.memories import Count, List, Search, Store
 from bespoke_workers.database.once import once
-from bespoke_workers.errors import Misconfigured, Refused
+from bespoke_workers.errors import Refused, Transient
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import from_bytes
 from bespoke_workers.memories.policy import Policy
@@ -214,21 +215,40 @@ async def test_the_archive_has_all_of_a_memory(database_url: str) -> None:
 
 
 @in_loop
-async def test_another_embedder_is_refused_and_nothing_is_written(database_url: str) -> None:
+async def test_a_space_of_another_embedder_is_written_with_its_own(database_url: str) -> None:
     async with worker(database_url) as memories:
         await remember(memories, "ada", "a 10")
     wider = Embedder("lexical-1", 32, 0.95, angles)
-    for other in (ANGLES, wider):
+    for number, other in enumerate((ANGLES, wider)):
         async with worker(database_url, embedder=other) as memories:
-            with pytest.raises(Misconfigured) as refused:
-                await remember(memories, "ada", "a 20")
-            assert repr(other.name) in str(refused.value)
-            assert "'lexical-1' (384 dimensions)" in str(refused.value)
-            assert "a 20" not in str(refused.value)
-            with pytest.raises(Misconfigured):
-                await memories.search(Search(user_id="ada", query="a 20"))
-    assert await contents(database_url, "ada") == {"a 10"}
-    assert len(await query(database_url, "SELECT user_id FROM job")) == 1
+            assert (await remember(memories, "ada", "A 10")).outcome == "merged"
+            assert (await remember(memories, "ada", f"a 1{number + 1}")).outcome == "inserted"
+            search = Search(user_id="ada", query="a 10", limit=1)
+            (match,) = (await memories.search(search)).matches
+            assert (match.memory.content, match.similarity) == ("A 10", 1.0)
+    await assert_sound(database_url, "ada")
+
+
+@in_loop
+async def test_without_the_embedder_of_a_space_jobs_wait_and_write_nothing(
+    database_url: str,
+) -> None:
+    gone = replace(ANGLES, name="gone")
+    async with worker(database_url, embedder=gone) as memories:
+        await remember(memories, "ada", "a 10")
+    shorter = Embedder("lexical-1", 32, 0.95, angles)
+    async with worker(database_url, embedder=shorter) as memories:
+        await remember(memories, "eve", "a 10")
+    for user_id, reason in (("ada", "cannot import it"), ("eve", "it has 384 dimensions now")):
+        async with worker(database_url) as memories:
+            with pytest.raises(Transient, match=reason) as waiting:
+                await remember(memories, user_id, "a 20")
+            assert "(32 dimensions)" in str(waiting.value)
+            assert "a 20" not in str(waiting.value)
+            with pytest.raises(Transient):
+                await memories.search(Search(user_id=user_id, query="a 20"))
+        assert await contents(database_url, user_id) == {"a 10"}
+    assert len(await query(database_url, "SELECT user_id FROM job")) == 2
 
 
 @pytest.mark.parametrize(

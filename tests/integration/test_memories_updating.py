@@ -1,19 +1,19 @@
 """Changing a memory: embedded anew, merged by the rules of a store, its earlier state archived."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 from pydantic import ValidationError
 
 from bespoke_schemas.memories import FindSimilar, Get, Memory, Search, Update
-from bespoke_workers.errors import Misconfigured
+from bespoke_workers.memories.embedders import Unloadable
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.store import Memories
 from tests.integration.memory_workers import (
     ANGLES,
     ANGLES_POLICY,
-    LEXICAL,
     Clock,
     assert_sound,
     contents,
@@ -202,16 +202,17 @@ async def test_updates_and_stores_at_once_leave_no_duplicates(database_url: str)
 
 @in_loop
 async def test_only_a_new_content_needs_the_embedder_of_the_space(database_url: str) -> None:
-    async with worker(database_url) as memories:
-        stored = await remember(memories, "ada", "Has a cat")
+    gone = replace(ANGLES, name="words")
+    async with worker(database_url, embedder=gone) as memories:
+        stored = await remember(memories, "ada", "a 0")
     async with worker(database_url, embedder=ANGLES) as other:
         change = Update(user_id="ada", memory_id=stored.memory_id, content="a 0")
-        with pytest.raises(Misconfigured, match="BESPOKE_EMBEDDER"):
+        with pytest.raises(Unloadable, match="'words' \\(32 dimensions\\)"):
             await other.update(change)
         await other.update(Update(user_id="ada", memory_id=stored.memory_id, kind="pet"))
-    async with worker(database_url, embedder=LEXICAL) as memories:
+    async with worker(database_url, embedder=gone) as memories:
         assert (await read(memories, stored.memory_id)).kind == "pet"
-        await assert_sound(database_url, "ada")
+        await assert_sound(database_url, "ada", embedder=gone)
 
 
 def test_an_update_has_to_change_something() -> None:

@@ -37,6 +37,11 @@ class Embedder:
     threshold: float
     encode: Encode = field(repr=False, compare=False)
 
+    @property
+    def kind(self) -> tuple[str, int]:
+        """What tells its vectors from those of others."""
+        return self.name, self.dim
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return L2-normalised vectors of shape (len(texts), dim).
 

@@ -42,7 +42,7 @@ class Inspecting:
     async def find_similar(self, payload: FindSimilar) -> Found:
         """Return the memories most similar to a text or to another memory, best first.
 
-        Raises Misconfigured if the user's memories are of another embedder.
+        Raises OtherEmbedder if the user's memories are of another embedder.
         """
         vector = None if payload.content is None else self._embedder.embed([payload.content])[0]
         async with self._loader.turn(payload.user_id):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,8 +12,11 @@ from numpy.typing import ArrayLike
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bespoke_workers.database.engine import Database
+from bespoke_workers.errors import Transient
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.defaults import Defaults
+from bespoke_workers.memories.embedders import Kind
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import IndexCache, UserIndex, rows_from_bytes
 from bespoke_workers.memories.space import Space
@@ -47,6 +51,18 @@ class Loader:
         self._spaces: WeakKeyDictionary[UserIndex, Space] = WeakKeyDictionary()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    def with_embedder(self, embedder: Embedder) -> "Loader":
+        """Return a loader of the same indexes that serves the spaces of another embedder."""
+        other = copy(self)
+        other._embedder = embedder
+        return other
+
+    def kind(self, user_id: str) -> Kind | None:
+        """Return of which embedder the user's cached index is; None if none is cached."""
+        index = self._indexes.get(user_id)
+        space = None if index is None else self._spaces.get(index)
+        return None if space is None else space.kind
+
     def turn(self, user_id: str) -> asyncio.Lock:
         """Return the lock under which this process works on one user's index."""
         return self._turns.setdefault(user_id, asyncio.Lock())
@@ -59,12 +75,14 @@ class Loader:
             return None
         if index.version != space.version or len(index) != space.count:
             return None
+        if space.kind != self._embedder.kind:
+            return None
         return Loaded(space, index)
 
     async def load(self, connection: AsyncConnection, user_id: str) -> Loaded | None:
         """Return the user's space and index as the database has them; None if there is no space.
 
-        Raises Misconfigured if the space's vectors are of another embedder.
+        Raises OtherEmbedder if the space's vectors are of another embedder.
         """
         cached = self.cached(user_id)
         if cached is not None:
@@ -145,7 +163,16 @@ class Loader:
         while page is not None and page.ids and len(page.ids) >= PAGE:
             page = await self._changes(connection, user_id, page.through)
             if page is not None:
+                if page.reload_below > index.version:
+                    raise Transient("the memories were embedded anew while they were read")
                 _add(index, page)
+
+
+async def read_kind(database: Database, user_id: str) -> Kind | None:
+    """Return of which embedder a user's space is; None if there is no space."""
+    async with database.autocommit() as connection:
+        row = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).first()
+    return None if row is None else (row.embedder, row.dim)
 
 
 def _add(index: UserIndex, row: Row[Any]) -> None:

@@ -39,7 +39,7 @@ class Reading:
     async def search(self, payload: Search) -> Found:
         """Return the memories most similar to the query, and count the access of each.
 
-        Raises Misconfigured if the user's memories are of another embedder.
+        Raises OtherEmbedder if the user's memories are of another embedder.
         """
         query = self._embedder.embed([payload.query])[0]
         async with self._loader.turn(payload.user_id):

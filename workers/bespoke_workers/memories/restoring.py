@@ -119,7 +119,7 @@ class Restoring:
 
         What was touched last comes first, as long as there is room; the others are named. What
         an update changed gets its earlier state back, and the archive takes the present one.
-        Raises Refused if the id belongs to another job, Misconfigured if the user's memories
+        Raises Refused if the id belongs to another job, OtherEmbedder if the user's memories
         are of another embedder.
         """
         done: list[Return] = []

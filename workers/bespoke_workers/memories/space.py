@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from bespoke_workers.errors import Misconfigured
 from bespoke_workers.memories import compaction, plan
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.duplicates import Merge
+from bespoke_workers.memories.embedders import Kind, OtherEmbedder
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.kinds import KindMarks
 from bespoke_workers.memories.policy import Policy
@@ -55,13 +55,14 @@ class Space:
         return cls(**columns, policy=default.resolve(row.user_id, row.preset, row.policy))
 
     def require(self, embedder: Embedder) -> None:
-        """Raise Misconfigured unless the vectors in this space are of this embedder."""
-        if (self.embedder, self.dim) != (embedder.name, embedder.dim):
-            raise Misconfigured(
-                f"BESPOKE_EMBEDDER: this user's memories were embedded by {self.embedder!r} "
-                f"({self.dim} dimensions), this worker has {embedder.name!r} "
-                f"({embedder.dim} dimensions); set it back to {self.embedder!r}"
-            )
+        """Raise OtherEmbedder unless the vectors in this space are of this embedder."""
+        if self.kind != embedder.kind:
+            raise OtherEmbedder(self.kind, embedder.kind)
+
+    @property
+    def kind(self) -> Kind:
+        """The name and the dimension of the embedder whose vectors this space holds."""
+        return self.embedder, self.dim
 
     def age_cutoff(self, now: datetime) -> datetime:
         """Return the moment before which memories are too old, or would be in some kind."""

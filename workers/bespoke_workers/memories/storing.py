@@ -64,7 +64,7 @@ class Storing:
     async def store(self, payload: Store) -> Stored:
         """Store a memory, or merge it with what it duplicates, and compact; once per job id.
 
-        Raises Refused if the id belongs to another job, Misconfigured if the user's memories
+        Raises Refused if the id belongs to another job, OtherEmbedder if the user's memories
         are of another embedder, Transient if the database is away.
         """
         fresh = Fresh.of(payload, self._embedder.embed([payload.content])[0], self._clock())

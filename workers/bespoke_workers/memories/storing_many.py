@@ -50,7 +50,7 @@ class StoringMany:
     async def store(self, payload: StoreMany) -> StoredMany:
         """Store all memories of a payload, or none, and compact once; once per job id.
 
-        Raises Refused if the id belongs to another job, Misconfigured if the user's memories
+        Raises Refused if the id belongs to another job, OtherEmbedder if the user's memories
         are of another embedder, Transient if the database is away.
         """
         now = self._clock()

@@ -49,7 +49,7 @@ class Sweeping:
     async def compact(self, payload: Compact) -> Compaction:
         """Compact a user's memories; once per job id. What goes is in the archive.
 
-        Raises Refused if the id belongs to another job, Misconfigured if the user's memories
+        Raises Refused if the id belongs to another job, OtherEmbedder if the user's memories
         are of another embedder, Transient if the database is away.
         """
         async with self._loader.turn(payload.user_id):

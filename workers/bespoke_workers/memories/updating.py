@@ -80,7 +80,7 @@ class Updating:
     async def update(self, payload: Update) -> Updated:
         """Change a memory, and merge it with what its new content duplicates; once per job id.
 
-        Raises Refused if the id belongs to another job, Misconfigured if a content is given and
+        Raises Refused if the id belongs to another job, OtherEmbedder if a content is given and
         the user's memories are of another embedder.
         """
         vector = None if payload.content is None else self._embedder.embed([payload.content])[0]
