@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from asyncpg import CheckViolationError
 from pydantic import ValidationError
-from sqlalchemy.exc import IntegrityError
 
 from bespoke_schemas.ids import uuid7
 from bespoke_schemas.memories import Count, List, Search, Store
@@ -267,7 +267,7 @@ async def test_a_failure_half_way_leaves_nothing(
         check = f"ALTER TABLE {table} ADD CONSTRAINT stop CHECK ({column} IS NULL) NOT VALID"
         await query(database_url, check)
         payload = Store(user_id="ada", content="about the violin")
-        with pytest.raises(IntegrityError, match="CheckViolation"):
+        with pytest.raises(CheckViolationError, match=r"^CheckViolationError$"):
             await memories.store(payload)
         assert await contents(database_url, "ada") == set(texts)
         assert await query(database_url, "SELECT * FROM memory_space") == before

@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from bespoke_workers.database.direct import Direct, begun, checked_out
 from bespoke_workers.errors import BespokeError, Misconfigured, Transient, Unusable
 
 STATEMENT_TIMEOUT_MS = 60_000
@@ -70,6 +71,20 @@ class Database:
             async with self._autocommit.connect() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def direct(self) -> AsyncIterator[Direct]:
+        """Take a connection past SQLAlchemy: each statement is a transaction of its own."""
+        with translated():
+            async with checked_out(self.engine) as connection:
+                yield Direct(connection)
+
+    @asynccontextmanager
+    async def direct_transaction(self) -> AsyncIterator[Direct]:
+        """Open a transaction past SQLAlchemy that is committed at the end, or none of it."""
+        with translated():
+            async with begun(self.engine) as connection:
+                yield connection
+
     async def close(self) -> None:
         """Close every connection."""
         await self.engine.dispose()
@@ -104,6 +119,8 @@ def translated() -> Iterator[None]:
         ours = _translate(error)
         if ours is None:
             error.args = (type(_cause(error)).__name__,)
+            if isinstance(error, asyncpg.PostgresError):
+                vars(error).clear()  # its detail quotes the row
             raise error from None
         raise ours from None
 

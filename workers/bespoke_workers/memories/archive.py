@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from bespoke_schemas.memories import Compaction
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.errors import Transient
 from bespoke_workers.memories import archive_statements, statements
 from bespoke_workers.memories.plan import Plan
@@ -20,7 +19,7 @@ class Archive:
 
     def __init__(
         self,
-        connection: AsyncConnection,
+        connection: Connection,
         *,
         user_id: str,
         run_id: UUID,
@@ -57,10 +56,10 @@ class Archive:
                 kept_id.get(one) if isinstance(kept_id, Mapping) else kept_id for one in ids
             ],
         }
-        moved = await self._connection.execute(statements.ARCHIVE, parameters)
-        if moved.rowcount != len(ids):
+        moved = (await self._connection.execute(statements.ARCHIVE, parameters)).one().count
+        if moved != len(ids):
             raise Transient(
-                f"the archive took {moved.rowcount} of {len(ids)} memories; "
+                f"the archive took {moved} of {len(ids)} memories; "
                 "the job is done again from the beginning"
             )
 

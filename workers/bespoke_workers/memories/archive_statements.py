@@ -1,6 +1,6 @@
 """The SQL of the archive. Each statement names the user, as all of them do."""
 
-from bespoke_workers.memories.statements import statement
+from bespoke_workers.memories.statements import ARCHIVED, statement
 
 LIST_COMPACTIONS = statement("""
     WITH listed AS (SELECT id, at, report FROM compaction_run WHERE user_id = :user_id)
@@ -71,17 +71,14 @@ Their age counts from now, and relevance pauses. One that is there gets its earl
 and keeps its accesses.
 """
 
-ARCHIVE_COPIES = statement("""
+ARCHIVE_COPIES = statement(f"""
     INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, memory, embedding,
         removed_version, removed_at)
     SELECT gen_random_uuid(), id, user_id, :reason, :run_id,
-        jsonb_build_object('id', id, 'user_id', user_id, 'content', content, 'kind', kind,
-            'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
-            'access_count', access_count, 'last_accessed_at', last_accessed_at,
-            'created_at', created_at, 'updated_at', updated_at, 'renewed_at', renewed_at),
+        {ARCHIVED},
         embedding, :version, :now
     FROM memory WHERE user_id = :user_id AND id = ANY(:ids)
-""")
+""")  # noqa: S608  # no part of it comes from outside
 """Keep memories as they are in the archive, too.
 
 Who follows the list of changes drops each and takes it in again: its new state is of that version.

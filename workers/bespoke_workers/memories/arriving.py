@@ -8,8 +8,8 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.memories import newcomers as coming
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.archive import Archive
@@ -39,7 +39,7 @@ class Arrivals:
 
 
 async def weigh(
-    connection: AsyncConnection, loaded: Loaded, archive: Archive, threshold: float, new: Arrivals
+    connection: Connection, loaded: Loaded, archive: Archive, threshold: float, new: Arrivals
 ) -> Verdicts:
     """Decide what becomes of newcomers, whose space this transaction has locked."""
     near = similar(loaded.index, new.newcomers, new.vectors, threshold)
@@ -54,21 +54,19 @@ async def weigh(
     )
 
 
-async def insert(
-    connection: AsyncConnection, user_id: str, version: int, new: Arrivals
-) -> set[UUID]:
+async def insert(connection: Connection, user_id: str, version: int, new: Arrivals) -> set[UUID]:
     """Insert newcomers and return the ids of those whose ids were free."""
     parameters = {
         **coming.columns(new.newcomers, new.vectors),
         "user_id": user_id,
         "version": version,
     }
-    inserted = await connection.execute(coming.INSERT_MEMORIES, parameters)
-    return set(inserted.scalars())
+    inserted = (await connection.execute(coming.INSERT_MEMORIES, parameters)).all()
+    return {row.id for row in inserted}
 
 
 async def settle(
-    connection: AsyncConnection, archive: Archive, verdicts: Verdicts, now: datetime
+    connection: Connection, archive: Archive, verdicts: Verdicts, now: datetime
 ) -> None:
     """Archive what is merged away; what is kept takes over accesses and tags."""
     if not verdicts.replaced:

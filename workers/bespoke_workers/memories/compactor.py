@@ -7,9 +7,9 @@ from time import perf_counter
 from uuid import UUID
 
 from numpy.typing import ArrayLike
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.memories import Compaction
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.index import UserIndex
@@ -53,7 +53,7 @@ class Compacted:
 
 
 async def compact(
-    connection: AsyncConnection,
+    connection: Connection,
     archive: Archive,
     space: Space,
     now: datetime,
@@ -96,9 +96,9 @@ async def compact(
     )
 
 
-async def standings(connection: AsyncConnection, user_id: str) -> list[plan.Row]:
+async def standings(connection: Connection, user_id: str) -> list[plan.Row]:
     """Read of every memory of a user what compaction judges it by."""
-    found = await connection.execute(statements.READ_STANDINGS, {"user_id": user_id})
+    found = (await connection.execute(statements.READ_STANDINGS, {"user_id": user_id})).all()
     return [
         plan.Row(
             row.id,

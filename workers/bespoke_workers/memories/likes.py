@@ -7,8 +7,8 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.index import ROUNDING, STORED, Hit, UserIndex
 from bespoke_workers.memories.loading import Loaded
@@ -51,14 +51,14 @@ def _among_each_other(
 
 
 async def read_candidates(
-    connection: AsyncConnection, user_id: str, ids: Iterable[UUID]
+    connection: Connection, user_id: str, ids: Iterable[UUID]
 ) -> dict[UUID, Row[Any]]:
     """Read those of a user's memories, in one statement, that decide on duplicates."""
     wanted = list(ids)
     if not wanted:
         return {}
     parameters = {"user_id": user_id, "ids": wanted}
-    found = await connection.execute(statements.READ_CANDIDATES, parameters)
+    found = (await connection.execute(statements.READ_CANDIDATES, parameters)).all()
     return {row.id: row for row in found}
 
 

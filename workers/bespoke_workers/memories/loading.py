@@ -10,8 +10,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from numpy.typing import ArrayLike
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.errors import Transient
 from bespoke_workers.memories import statements
@@ -79,7 +79,7 @@ class Loader:
             return None
         return Loaded(space, index)
 
-    async def load(self, connection: AsyncConnection, user_id: str) -> Loaded | None:
+    async def load(self, connection: Connection, user_id: str) -> Loaded | None:
         """Return the user's space and index as the database has them; None if there is no space.
 
         Raises OtherEmbedder if the space's vectors are of another embedder.
@@ -135,9 +135,7 @@ class Loader:
         space.require(self._embedder)
         return space
 
-    async def _changes(
-        self, connection: AsyncConnection, user_id: str, after: int
-    ) -> Row[Any] | None:
+    async def _changes(self, connection: Connection, user_id: str, after: int) -> Row[Any] | None:
         parameters = {
             "user_id": user_id,
             "after": after,
@@ -147,7 +145,7 @@ class Loader:
         return (await connection.execute(statements.READ_CHANGES, parameters)).first()
 
     async def _take_in(
-        self, connection: AsyncConnection, user_id: str, index: UserIndex, row: Row[Any]
+        self, connection: Connection, user_id: str, index: UserIndex, row: Row[Any]
     ) -> None:
         # Removals first: a memory that was removed and restored is among both.
         if row.removed:
@@ -156,7 +154,7 @@ class Loader:
         await self._take_in_rest(connection, user_id, index, row)
 
     async def _take_in_rest(
-        self, connection: AsyncConnection, user_id: str, index: UserIndex, row: Row[Any]
+        self, connection: Connection, user_id: str, index: UserIndex, row: Row[Any]
     ) -> None:
         """Read further pages. What changes meanwhile has a later version and is read again."""
         page: Row[Any] | None = row

@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from bespoke_schemas import Payload
 from bespoke_schemas.payload import ResultT
 from bespoke_workers.database import once
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.embedding import Embedder
@@ -16,7 +15,7 @@ from bespoke_workers.memories.space import NEVER
 T = TypeVar("T")
 
 
-async def make_and_lock(connection: AsyncConnection, user_id: str, embedder: Embedder) -> None:
+async def make_and_lock(connection: Connection, user_id: str, embedder: Embedder) -> None:
     """Make a user's space if there is none, and lock it until the transaction ends."""
     created = {
         "user_id": user_id,
@@ -32,7 +31,7 @@ async def locked(
     database: Database,
     payload: Payload[ResultT],
     user_id: str,
-    effect: Callable[[AsyncConnection], Awaitable[T]],
+    effect: Callable[[Connection], Awaitable[T]],
 ) -> T | ResultT:
     """Do ``effect`` while the user's space is locked; if the job was done, return its result.
 
@@ -40,9 +39,14 @@ async def locked(
     the guarded statement of a store does it: the other way round, two deliveries of one job
     could wait for each other.
     """
+    begun = {
+        "user_id": user_id,
+        "id": payload.id,
+        "task": payload.task,
+        "subject": payload.subject(),
+    }
+    async with database.direct_transaction() as connection:
+        if (await connection.execute(statements.LOCK_AND_BEGIN, begun)).first() is not None:
+            return await effect(connection)
     async with database.transaction() as session:
-        connection = await session.connection()
-        await connection.execute(statements.LOCK_SPACE, {"user_id": user_id})
-        if not await once.begin(session, payload):
-            return await once.recorded(session, payload)
-        return await effect(connection)
+        return await once.recorded(session, payload)

@@ -1,14 +1,15 @@
 """Writing a new memory beside, or in place of, those that it duplicates."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.memories import Stored
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.compactor import Compacted
@@ -18,13 +19,21 @@ from bespoke_workers.memories.index import Hit
 from bespoke_workers.memories.space import Space
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What a new memory duplicates, by similarity, and what becomes of them."""
+
+    similarities: Mapping[UUID, float]
+    found: Sequence[Candidate]
+    merged: Merge
+
+    def similarity(self, gone_id: UUID) -> float | None:
+        """Return how alike one that goes is to the one that set it off."""
+        return _similarity(self.similarities, gone_id, self.merged.kept.id)
+
+
 async def insert(
-    connection: AsyncConnection,
-    archive: Archive,
-    space: Space,
-    fresh: Fresh,
-    merged: Merge,
-    similarities: Mapping[UUID, float],
+    connection: Connection, archive: Archive, space: Space, fresh: Fresh, judged: Judged
 ) -> None:
     """Insert the new memory and move what is merged, maybe the new one itself, to the archive.
 
@@ -32,11 +41,18 @@ async def insert(
     """
     parameters = fresh.columns() | {"version": space.version}
     await connection.execute(statements.INSERT_MEMORY, parameters)
-    await settle(connection, archive, fresh.payload.user_id, merged, similarities, fresh.at)
+    await settle(
+        connection,
+        archive,
+        fresh.payload.user_id,
+        judged.merged,
+        judged.similarities,
+        fresh.at,
+    )
 
 
 async def settle(
-    connection: AsyncConnection,
+    connection: Connection,
     archive: Archive,
     user_id: str,
     merged: Merge,
@@ -51,8 +67,7 @@ async def settle(
         [one.id for one in merged.gone],
         "duplicate",
         kept_id=kept.id,
-        # Each pair has the new memory on one side, whichever of the two goes.
-        similarities=[similarities.get(one.id, similarities.get(kept.id)) for one in merged.gone],
+        similarities=[_similarity(similarities, one.id, kept.id) for one in merged.gone],
     )
     taken_over = {
         "user_id": user_id,
@@ -67,13 +82,13 @@ async def settle(
 
 
 async def duplicates(
-    connection: AsyncConnection, space: Space, user_id: str, facts: str, similar: Sequence[Hit]
+    connection: Connection, space: Space, user_id: str, facts: str, similar: Sequence[Hit]
 ) -> list[Candidate]:
     """Read those of the similar memories whose facts agree, most similar first."""
     if not similar:
         return []
     parameters = {"user_id": user_id, "ids": [hit[0] for hit in similar]}
-    found = await connection.execute(statements.READ_CANDIDATES, parameters)
+    found = (await connection.execute(statements.READ_CANDIDATES, parameters)).all()
     rows = {row.id: row for row in found}
     guarded = space.policy.dedup_guard
     return [
@@ -88,8 +103,9 @@ def candidate_of(row: Row[Any]) -> Candidate:
     return Candidate(row.id, row.access_count, row.last_accessed_at, tuple(row.tags), row.age_from)
 
 
-def outcome(fresh: Fresh, merged: Merge, similar: Sequence[Hit], compacted: Compacted) -> Stored:
+def outcome(fresh: Fresh, judged: Judged, compacted: Compacted) -> Stored:
     """Return the result of a store: what is kept, the most similar of the others, the counts."""
+    merged = judged.merged
     if not merged.gone:
         return Stored(
             memory_id=fresh.payload.id,
@@ -97,13 +113,17 @@ def outcome(fresh: Fresh, merged: Merge, similar: Sequence[Hit], compacted: Comp
             count=compacted.space.count,
             compaction=compacted.report,
         )
-    similarities = dict(similar)
-    nearest = max(merged.gone, key=lambda one: similarities.get(one.id, -1.0))
+    nearest = max(merged.gone, key=lambda one: judged.similarities.get(one.id, -1.0))
     return Stored(
         memory_id=merged.kept.id,
         outcome="merged",
         merged_with=nearest.id,
-        similarity=similarities.get(nearest.id, similarities.get(merged.kept.id)),
+        similarity=judged.similarity(nearest.id),
         count=compacted.space.count,
         compaction=compacted.report,
     )
+
+
+def _similarity(similarities: Mapping[UUID, float], gone_id: UUID, kept_id: UUID) -> float | None:
+    # Each pair has the new memory on one side, whichever of the two goes.
+    return similarities.get(gone_id, similarities.get(kept_id))

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.memories import looks, plan
 from bespoke_workers.memories.eviction import Neighbours, candidates
 from bespoke_workers.memories.index import DECIMALS, Hit, UserIndex, rows_from_bytes
@@ -24,7 +24,7 @@ A lookup goes through the whole index, while nobody can store for this user.
 
 
 async def neighbours(
-    connection: AsyncConnection,
+    connection: Connection,
     user_id: str,
     index: UserIndex,
     rows: Sequence[plan.Row],

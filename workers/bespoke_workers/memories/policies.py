@@ -6,9 +6,8 @@ from dataclasses import asdict, fields
 from functools import partial
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from bespoke_schemas.memories import GetPolicy, PolicyInForce, SetPolicy
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import statements
 from bespoke_workers.memories.defaults import Defaults
@@ -77,7 +76,7 @@ class Policies:
             own = await _own(connection, payload.user_id)
         return in_force(payload.user_id, own, self._default, self._embedder)
 
-    async def _write(self, payload: SetPolicy, connection: AsyncConnection) -> PolicyInForce:
+    async def _write(self, payload: SetPolicy, connection: Connection) -> PolicyInForce:
         own = changed(await self._held(connection, payload.user_id), payload)
         now = in_force(payload.user_id, own, self._default, self._embedder)
         parameters = {
@@ -90,12 +89,12 @@ class Policies:
         await connection.execute(statements.SET_POLICY, parameters)
         return now
 
-    async def _held(self, connection: AsyncConnection, user_id: str) -> Own:
+    async def _held(self, connection: Connection, user_id: str) -> Own:
         """Read what the user has, in a space that exists and is locked from here on."""
         await make_and_lock(connection, user_id, self._embedder)
         return await _own(connection, user_id)
 
 
-async def _own(connection: AsyncConnection, user_id: str) -> Own:
+async def _own(connection: Connection, user_id: str) -> Own:
     row = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).first()
     return NOTHING if row is None else (row.preset, row.policy)

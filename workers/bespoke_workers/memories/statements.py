@@ -71,6 +71,23 @@ CREATE_SPACE = statement("""
 """)
 """Make a user's space; two first stores at once make one."""
 
+LOCK_AND_BEGIN = statement(
+    """
+    WITH held AS (
+        SELECT FROM memory_space WHERE user_id = :user_id FOR NO KEY UPDATE
+    )
+    INSERT INTO job (id, task, user_id, state)
+    SELECT :id, :task, :subject, 'done' WHERE (SELECT count(*) FROM held) >= 0
+    ON CONFLICT DO NOTHING RETURNING id
+    """,
+    subject=Text(),
+)
+"""Let nobody else change this user's memories until the transaction ends, and begin a job.
+
+Without a row, the job has taken effect (or ended) before. The count is there to have the space
+locked before the job is begun.
+"""
+
 LOCK_SPACE = statement("""
     SELECT FROM memory_space WHERE user_id = :user_id FOR NO KEY UPDATE
 """)
@@ -166,25 +183,30 @@ READ_STANDINGS = statement("""
 """)
 """Read of every memory what compaction judges it by."""
 
-ARCHIVE = statement("""
+ARCHIVED = """jsonb_build_object('id', id, 'user_id', user_id, 'content', content,
+    'kind', kind, 'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
+    'access_count', access_count, 'last_accessed_at', last_accessed_at,
+    'created_at', created_at, 'updated_at', updated_at, 'renewed_at', renewed_at)"""
+"""A memory as the archive has it, but for its embedding."""
+
+ARCHIVE = statement(f"""
     WITH doomed AS (
         SELECT * FROM unnest(:ids, :similarities, :kept_ids) AS doomed (id, similarity, kept_id)
     ), removed AS (
         DELETE FROM memory USING doomed
         WHERE memory.user_id = :user_id AND memory.id = doomed.id
         RETURNING memory.*, doomed.similarity, doomed.kept_id
+    ), moved AS (
+        INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, kept_id, similarity,
+            memory, embedding, removed_version, removed_at)
+        SELECT gen_random_uuid(), id, user_id, :reason, :run_id, kept_id, similarity,
+            {ARCHIVED}, embedding, :version, :now
+        FROM removed
+        RETURNING id
     )
-    INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, kept_id, similarity,
-        memory, embedding, removed_version, removed_at)
-    SELECT gen_random_uuid(), id, user_id, :reason, :run_id, kept_id, similarity,
-        jsonb_build_object('id', id, 'user_id', user_id, 'content', content, 'kind', kind,
-            'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
-            'access_count', access_count, 'last_accessed_at', last_accessed_at,
-            'created_at', created_at, 'updated_at', updated_at, 'renewed_at', renewed_at),
-        embedding, :version, :now
-    FROM removed
-""")
-"""Move memories from a user's space into the archive."""
+    SELECT count(*) AS count FROM moved
+""")  # noqa: S608  # no part of it comes from outside
+"""Move memories from a user's space into the archive, and tell how many."""
 
 RECORD_COMPACTION = statement("""
     INSERT INTO compaction_run (id, user_id, report, at)

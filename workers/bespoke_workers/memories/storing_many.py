@@ -6,9 +6,8 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from bespoke_schemas.memories import StoredMany, StoredOne, StoreMany
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.errors import Transient
 from bespoke_workers.memories import arriving, newcomers, statements
@@ -65,7 +64,7 @@ class StoringMany:
         done.compacted.tell(payload.user_id)
         return done.stored
 
-    async def _write(self, payload: StoreMany, new: Arrivals, connection: AsyncConnection) -> Done:
+    async def _write(self, payload: StoreMany, new: Arrivals, connection: Connection) -> Done:
         user_id = payload.user_id
         await make_and_lock(connection, user_id, self._embedder)
         loaded = await self._loader.load(connection, user_id)

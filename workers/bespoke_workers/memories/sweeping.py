@@ -9,10 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.fields import TAG_LIMIT
 from bespoke_schemas.memories import Compact, Compaction
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
@@ -61,9 +61,7 @@ class Sweeping:
         compacted.tell(payload.user_id)
         return compacted.report
 
-    async def _compact(
-        self, payload: Compact, connection: AsyncConnection
-    ) -> Compacted | Compaction:
+    async def _compact(self, payload: Compact, connection: Connection) -> Compacted | Compaction:
         finished: dict[str, Any] = {"id": payload.id, "user_id": payload.user_id}
         loaded = await self._loader.load(connection, payload.user_id)
         if loaded is None:
@@ -75,9 +73,7 @@ class Sweeping:
         await connection.execute(statements.FINISH, compacted.space.counters() | finished)
         return compacted
 
-    async def _sweep(
-        self, connection: AsyncConnection, loaded: Loaded, payload: Compact
-    ) -> Compacted:
+    async def _sweep(self, connection: Connection, loaded: Loaded, payload: Compact) -> Compacted:
         started, now, space = perf_counter(), self._clock(), loaded.space
         pairing = await self._pairing(connection, loaded, payload.user_id)
         rows = await standings(connection, payload.user_id)
@@ -110,7 +106,7 @@ class Sweeping:
         taken_ms = (perf_counter() - started) * 1000
         return Compacted(space, planned.removed, report, taken_ms)
 
-    async def _pairing(self, connection: AsyncConnection, loaded: Loaded, user_id: str) -> Pairing:
+    async def _pairing(self, connection: Connection, loaded: Loaded, user_id: str) -> Pairing:
         parameters = {"user_id": user_id, "probes": PROBES}
         rows = (await connection.execute(statements.READ_PROBES, parameters)).all()
         policy, dim = loaded.space.policy, loaded.space.dim
@@ -123,7 +119,7 @@ class Sweeping:
 
 
 async def _merge(
-    connection: AsyncConnection,
+    connection: Connection,
     archive: Archive,
     user_id: str,
     planned: plan.Plan,

@@ -27,7 +27,7 @@ from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.in_memory.rows import Gone, Row
 from bespoke_workers.memories.in_memory.space import Removal, UserSpace
 from bespoke_workers.memories.index import Hit, to_bytes
-from bespoke_workers.memories.merging import outcome
+from bespoke_workers.memories.merging import Judged, outcome
 from bespoke_workers.memories.neighbours import looked_up, nearest
 from bespoke_workers.memories.pairing import Pairing
 from bespoke_workers.memories.restoring import Return
@@ -62,7 +62,7 @@ def store(space: UserSpace, fresh: Fresh) -> Done[memories.Stored]:
     if space.counters.is_compaction_due(fresh.at):
         compacted = _compact(space, removal, fresh.at, just_stored=(merged.kept.id,))
     told = partial(compacted.tell, fresh.payload.user_id)
-    return Done(outcome(fresh, merged, similar, compacted), told)
+    return Done(outcome(fresh, Judged(dict(similar), found, merged), compacted), told)
 
 
 def compact(

@@ -1,0 +1,155 @@
+"""Statements past SQLAlchemy: the same pool, the same failures, the same rows."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+
+from bespoke_schemas import uuid7
+from bespoke_workers.database.direct import Taken
+from bespoke_workers.database.engine import Database
+from bespoke_workers.errors import Transient
+from bespoke_workers.local import LocalPostgres
+from bespoke_workers.memories.statements import statement
+from tests.integration.databases import opened, rows
+from tests.integration.memory_workers import in_loop
+
+SECRET = "my-secret-diagnosis"
+PID = text("SELECT pg_backend_pid() AS pid")
+INSERT = statement("INSERT INTO job (id, task, state) VALUES (:id, :task, 'done')")
+FAILING = statement("INSERT INTO job (id, task, state) VALUES (:id, :task, NULL)")
+
+
+async def pid(database: Database) -> int:
+    async with database.direct() as connection:
+        return int((await connection.execute(PID)).one().pid)
+
+
+async def cut(database: Database, pid: int) -> None:
+    await rows(database, f"SELECT pg_terminate_backend({pid}, 5000)")
+
+
+@in_loop
+async def test_columns_are_attributes_and_parameters_go_by_name(database_url: str) -> None:
+    async with opened(database_url) as database, database.direct() as connection:
+        sought = statement("SELECT :task AS task, :id AS id, CAST('[1]' AS jsonb) AS listed")
+        job_id = uuid7()
+        row = (await connection.execute(sought, {"id": job_id, "task": "a", "more": 1})).one()
+        assert (row.task, row.id, row.listed) == ("a", job_id, [1])
+        with pytest.raises(AttributeError, match="unknown"):
+            row.unknown  # noqa: B018  # that it raises is what is tested
+        nothing = await connection.execute(text("SELECT 1 WHERE false"))
+        assert (nothing.first(), list(nothing.all())) == (None, [])
+
+
+@in_loop
+async def test_each_statement_is_committed_and_a_transaction_is_all_or_nothing(
+    database_url: str,
+) -> None:
+    async with opened(database_url) as database:
+
+        async def fail_late() -> None:
+            async with database.direct() as connection:
+                await connection.execute(INSERT, {"id": uuid7(), "task": "alone"})
+            async with database.direct_transaction() as connection:
+                await connection.execute(INSERT, {"id": uuid7(), "task": "undone"})
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            await fail_late()
+        async with database.direct_transaction() as connection:
+            await connection.execute(INSERT, {"id": uuid7(), "task": "together"})
+        assert await rows(database, "SELECT task FROM job ORDER BY task") == [
+            ("alone",),
+            ("together",),
+        ]
+
+
+@in_loop
+async def test_a_key_that_is_taken_is_told_without_the_row(database_url: str) -> None:
+    parameters = {"id": uuid7(), "task": SECRET}
+    async with opened(database_url) as database:
+        async with database.direct() as connection:
+            await connection.execute(INSERT, parameters)
+        with pytest.raises(Taken, match=r"^there is a row under this key already$"):
+            async with database.direct() as connection:
+                await connection.execute(INSERT, parameters)
+
+
+@in_loop
+async def test_a_failed_statement_shows_no_row(database_url: str) -> None:
+    async with opened(database_url) as database:
+        with pytest.raises(Exception, match=r"^NotNullViolationError$") as failed:
+            async with database.direct() as connection:
+                await connection.execute(FAILING, {"id": uuid7(), "task": SECRET})
+        shown = (str(failed.value), repr(failed.value), str(vars(failed.value)))
+        assert not any(SECRET in one for one in shown)
+
+
+@pytest.mark.parametrize("when", ["before a statement", "while one runs"])
+@in_loop
+async def test_a_connection_that_is_cut_may_pass(database_url: str, when: str) -> None:
+    async with opened(database_url) as database, opened(database_url) as other:
+
+        async def be_cut() -> None:
+            async with database.direct_transaction() as connection:
+                held = (await connection.execute(PID)).one().pid
+                if when == "before a statement":
+                    await cut(other, held)
+                    await connection.execute(PID)
+                killing = asyncio.create_task(cut(other, held))
+                try:
+                    await connection.execute(text("SELECT pg_sleep(30)"))
+                finally:
+                    await killing
+
+        with pytest.raises(Transient, match="the database failed"):
+            await be_cut()
+        assert await pid(database) > 0
+
+
+@in_loop
+async def test_a_connection_that_was_cut_in_the_pool_is_not_used(database_url: str) -> None:
+    async with opened(database_url, pool_size=1) as database, opened(database_url) as other:
+        before = await pid(database)
+        await cut(other, before)
+        for _ in range(5):
+            await asyncio.sleep(0)  # the loop sees that the socket is closed, and says so
+        assert await pid(database) != before
+
+
+@in_loop
+async def test_a_server_that_is_away_may_pass(
+    postgres_server: LocalPostgres, database_url: str
+) -> None:
+    async with opened(database_url) as database:
+        assert await pid(database) > 0
+        await asyncio.to_thread(postgres_server.stop)
+        try:
+            with pytest.raises(Transient):
+                await pid(database)
+        finally:
+            await asyncio.to_thread(postgres_server.start)
+        assert await pid(database) > 0
+
+
+@in_loop
+async def test_a_transaction_that_was_cancelled_leaves_the_connection_usable(
+    database_url: str,
+) -> None:
+    async with opened(database_url, pool_size=1) as database:
+        begun = asyncio.Event()
+
+        async def hang() -> None:
+            async with database.direct_transaction() as connection:
+                await connection.execute(INSERT, {"id": uuid7(), "task": "undone"})
+                begun.set()
+                await connection.execute(text("SELECT pg_sleep(30)"))
+
+        hanging = asyncio.create_task(hang())
+        await begun.wait()
+        hanging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hanging
+        assert await pid(database) > 0
+        assert await rows(database, "SELECT * FROM job") == []

@@ -1,0 +1,125 @@
+"""Statements given to the driver itself, for work that is counted in tenths of a millisecond.
+
+PostgreSQL is done with a small statement in a tenth of the time that SQLAlchemy takes to hand it
+over. This is the one door past it: the same statements, on connections of the same pool.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any
+
+import asyncpg
+from sqlalchemy import TextClause
+from sqlalchemy.dialects.postgresql import asyncpg as driver
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.util.concurrency import greenlet_spawn
+
+_DIALECT = driver.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
+
+class Taken(Exception):
+    """There is a row under this key already."""
+
+    def __init__(self) -> None:
+        super().__init__("there is a row under this key already")
+
+
+class Record(asyncpg.Record):  # type: ignore[misc]  # asyncpg has no types
+    """A row whose columns are attributes, as SQLAlchemy's rows have them."""
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Answer:
+    """The rows that a statement answered with, read as those of SQLAlchemy are."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def all(self) -> Sequence[Any]:
+        """Return every row."""
+        return self._rows
+
+    def first(self) -> Any:
+        """Return the first row, or None."""
+        return self._rows[0] if self._rows else None
+
+    def one(self) -> Any:
+        """Return the only row."""
+        (row,) = self._rows
+        return row
+
+
+class Direct:
+    """One connection of the pool, for statements made of SQL with ``:name`` parameters."""
+
+    def __init__(self, connection: Any) -> None:
+        """Take asyncpg's own connection."""
+        self._connection = connection
+
+    async def execute(
+        self, statement: TextClause, parameters: Mapping[str, Any] | None = None
+    ) -> Answer:
+        """Execute a statement; raises Taken where it breaks a unique key."""
+        sql, names = _compiled(statement)
+        given = [parameters[name] for name in names] if parameters else ()
+        try:
+            return Answer(await self._connection.fetch(sql, *given, record_class=Record))
+        except asyncpg.UniqueViolationError:
+            raise Taken from None
+
+
+Connection = AsyncConnection | Direct
+"""What text statements are executed on: within a session, or past it."""
+
+
+@asynccontextmanager
+async def checked_out(engine: AsyncEngine) -> AsyncIterator[Any]:
+    """Take asyncpg's own connection from an engine's pool; each statement is a transaction."""
+    pooled = await engine.raw_connection()
+    connection: Any = pooled.driver_connection
+    while connection.is_closed():  # by the server, while it lay in the pool
+        await greenlet_spawn(pooled.invalidate)
+        pooled = await engine.raw_connection()
+        connection = pooled.driver_connection
+    try:
+        yield connection
+    except asyncpg.InterfaceError:
+        if connection.is_closed():  # and what was tried on it since is no bug
+            raise asyncpg.ConnectionDoesNotExistError from None
+        raise
+    finally:
+        # A rollback that was cut off leaves a transaction open, which nobody may inherit.
+        if connection.is_closed() or connection.is_in_transaction():
+            await greenlet_spawn(pooled.invalidate)
+        else:
+            await greenlet_spawn(pooled.close)
+
+
+@asynccontextmanager
+async def begun(engine: AsyncEngine) -> AsyncIterator[Direct]:
+    """Open a transaction that is committed at the end, or nothing of it."""
+    async with checked_out(engine) as connection:
+        opened = connection.transaction()
+        await opened.start()
+        try:
+            yield Direct(connection)
+        except BaseException:
+            if not connection.is_closed():  # else it is rolled back, and the first error tells more
+                await opened.rollback()
+            raise
+        await opened.commit()
+
+
+@lru_cache(maxsize=1024)
+def _compiled(statement: TextClause) -> tuple[str, tuple[str, ...]]:
+    """Return a statement as asyncpg takes it, and its parameters' names in order."""
+    compiled: Any = statement.compile(dialect=_DIALECT)
+    return compiled.string, tuple(compiled.positiontup)
