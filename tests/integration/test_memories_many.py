@@ -5,8 +5,8 @@ import random
 from datetime import timedelta
 
 import pytest
+from asyncpg import CheckViolationError
 from pydantic import ValidationError
-from sqlalchemy.exc import IntegrityError
 
 from bespoke_schemas.memories import (
     Count,
@@ -274,7 +274,7 @@ async def test_a_failure_half_way_leaves_nothing(
     async with worker(database_url) as memories:
         check = f"{column} IS NULL" if column != "count" else "count = 0"
         await query(database_url, f"ALTER TABLE {table} ADD CONSTRAINT stop CHECK ({check})")
-        with pytest.raises(IntegrityError, match="CheckViolation"):
+        with pytest.raises(CheckViolationError, match=r"^CheckViolationError$"):
             await memories.store_many(payload)
         for name in ("memory", "memory_archive", "job", "memory_space"):
             assert await query(database_url, f"SELECT FROM {name}") == []
