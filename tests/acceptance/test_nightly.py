@@ -92,6 +92,7 @@ def test_lost_runs_are_looked_for_and_old_rows_removed_by_one_entry_each(
 ) -> None:
     assert Counter(entry["task"] for entry in entries.values()) == {
         "bespoke.upkeep.nightly_tier": 3,
+        "bespoke.upkeep.nightly_age": 1,
         "bespoke.upkeep.prune": 1,
         "bespoke.upkeep.reap": 1,
     }
@@ -120,6 +121,8 @@ def test_the_night_is_the_one_of_the_time_zone(schedules: dict[str, Entries], zo
         assert LAST + timedelta(seconds=found[name]["in_s"]) == tonight
     prune = LAST + timedelta(seconds=found["nightly-prune"]["in_s"])
     assert prune.astimezone(ZoneInfo(zone)).time() == tonight.replace(hour=4).time()
+    age = LAST + timedelta(seconds=found["nightly-age"]["in_s"])
+    assert age.astimezone(ZoneInfo(zone)).time() == tonight.replace(hour=3).time()
 
 
 def test_a_batch_late_in_the_evening_is_cleaned_up_after_midnight(

@@ -40,6 +40,7 @@ class RecordingOutbox:
 
     enqueued: list[Payload[Any]] = field(default_factory=list)
     runs: list[UUID] = field(default_factory=list)
+    rounds: list[UUID] = field(default_factory=list)
     told: list[tuple[UUID, Progress]] = field(default_factory=list)
     succeeded: dict[UUID, Result] = field(default_factory=dict)
     failed: dict[UUID, Exception] = field(default_factory=dict)
@@ -49,6 +50,9 @@ class RecordingOutbox:
 
     def run_optimization(self, job_id: UUID) -> None:
         self.runs.append(job_id)
+
+    def go_on(self, round_id: UUID) -> None:
+        self.rounds.append(round_id)
 
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
         self.told.append((job_id, progress))

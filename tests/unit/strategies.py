@@ -52,6 +52,7 @@ TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
     memories.FindSimilar: _either,
     memories.Update: _any_change,
     memories.Restore: _run_or_memory,
+    memories.Compact: lambda given: not (given.get("force") and given.get("age_only")),
 }
 """What a payload asks of its fields together."""
 

@@ -42,6 +42,8 @@ RUN_OPTIMIZATION = "bespoke.optimization.run"
 REAP = "bespoke.upkeep.reap"
 NIGHTLY_TIER = "bespoke.upkeep.nightly_tier"
 PRUNE = "bespoke.upkeep.prune"
+NIGHTLY_AGE = "bespoke.upkeep.nightly_age"
+GO_ON = "bespoke.upkeep.go_on"
 TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "jobs", "upkeep")
 
 UNACKED = "bespoke.unacked"
@@ -150,6 +152,10 @@ def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
         }
         for tier in ("basic", "advanced", "premium")
     }
+    entries["nightly-age"] = {
+        "task": NIGHTLY_AGE,
+        "schedule": crontab(hour=str((hour + 1) % 24), minute=str(minute)),
+    }
     entries["nightly-prune"] = {
         "task": PRUNE,
         "schedule": crontab(hour=str((hour + 2) % 24), minute=str(minute)),
@@ -205,6 +211,12 @@ class CeleryOutbox:
             kwargs={"job_id": str(job_id)},
             task_id=str(job_id),
             queue=OPTIMIZATION_RUNS,
+        )
+
+    def go_on(self, round_id: UUID) -> None:
+        """Send "plan more users of this round, or end it"."""
+        celery.send_task(
+            GO_ON, kwargs={"round_id": str(round_id)}, queue=str(Queue.UPKEEP), ignore_result=True
         )
 
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:

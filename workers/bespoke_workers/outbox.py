@@ -20,6 +20,9 @@ class Outbox(Protocol):
     def run_optimization(self, job_id: UUID) -> None:
         """Send the message that says: run this row of ``optimization_job``."""
 
+    def go_on(self, round_id: UUID) -> None:
+        """Send the message that says: plan more users of this round, or end it."""
+
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
         """Tell whoever watches a job how far it is."""
 

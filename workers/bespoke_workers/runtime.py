@@ -18,6 +18,7 @@ from bespoke_workers.settings import Settings
 
 if TYPE_CHECKING:
     from bespoke_workers.learning.examples import Examples
+    from bespoke_workers.memories.rounds import Rounds
     from bespoke_workers.memories.store import Memories
     from bespoke_workers.optimization.batches import Batches
     from bespoke_workers.optimization.cancellation import Cancellation
@@ -65,6 +66,21 @@ class Runtime:
         from bespoke_workers.memories.store import Memories
 
         return Memories.from_settings(self.database, self.settings)
+
+    @cached_property
+    def rounds(self) -> "Rounds":
+        """Compaction of everybody."""
+        from bespoke_workers.memories.defaults import Defaults
+        from bespoke_workers.memories.rounds import Rounds
+        from bespoke_workers.memories.store import utc_now
+
+        return Rounds(
+            self.database,
+            self.outbox,
+            Defaults.from_settings(self.settings),
+            utc_now,
+            self.settings.timezone,
+        )
 
     @cached_property
     def programs(self) -> "Library":

@@ -15,6 +15,7 @@ from bespoke_schemas.memories.compaction import (
     CompactionRun,
     Compactions,
     ListCompactions,
+    Round,
     StrategyReport,
 )
 from bespoke_schemas.memories.many import NewMemory, StoredMany, StoredOne, StoreMany
@@ -65,6 +66,7 @@ __all__ = [
     "PolicyInForce",
     "Restore",
     "Restored",
+    "Round",
     "Search",
     "SetPolicy",
     "Skipped",

@@ -1,8 +1,9 @@
 """Payloads of compaction: what it did, and asking for it."""
 
+from typing import Self
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bespoke_schemas.fields import Moment, UserId
 from bespoke_schemas.payload import Payload, Result
@@ -18,25 +19,52 @@ class StrategyReport(Result):
     trigger: str
 
 
+class Round(Result):
+    """What a compaction of everybody came to, in counts of users.
+
+    ``compacted`` are those from whom something was removed. ``errors`` are the reasons by user of
+    those who ``failed``, the first hundred of them.
+    """
+
+    users: int
+    compacted: int
+    failed: int
+    errors: dict[str, str] = Field(default_factory=dict)
+
+
 class Compaction(Result):
-    """What one inline compaction did; a strategy that had nothing to do is None."""
+    """What one compaction did; a strategy that had nothing to do is None.
+
+    Of a compaction of everybody the counts are sums over the users, and ``round`` says of how many.
+    """
 
     size_compaction: StrategyReport | None = None
     age_compaction: StrategyReport | None = None
     deduplication: StrategyReport | None = None
     relevance_pruning: StrategyReport | None = None
     total_compacted: int = 0
+    round: Round | None = None
 
 
 class Compact(Payload[Compaction], queue=Queue.MEMORIES):
     """Compact a user's memories as far as each strategy's trigger says; ``force`` runs all four.
 
     Other than a store, it holds the memories against each other: those there before a change
-    of threshold may be duplicates.
+    of threshold may be duplicates. ``age_only`` removes what is too old and looks at nothing else.
+
+    Without a ``user_id`` it compacts everybody, a bounded number of users at a time, each by a
+    job of their own; one user's failure is that user's alone. The answer comes when all are done.
     """
 
-    user_id: UserId
+    user_id: UserId | None = None
     force: bool = False
+    age_only: bool = False
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> Self:
+        if self.force and self.age_only:
+            raise ValueError("force runs all four strategies, age_only one; give one of the two")
+        return self
 
 
 class CompactionRun(Result):

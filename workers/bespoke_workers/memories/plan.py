@@ -101,6 +101,21 @@ def plan(
     )
 
 
+def aged(rows: Sequence[Row], policy: Policy, now: datetime, *, pause: int = 0) -> Plan:
+    """Return what age alone removes; nothing is changed."""
+    gone = _too_old(list(rows), policy, now, ())
+    kept, report = _without(list(rows), gone, compaction.AGE_TRIGGER, force=False)
+    return Plan(
+        size=(),
+        age=tuple(gone),
+        merged={},
+        relevance=(),
+        kept=tuple(kept),
+        report=Report(age_compaction=report),
+        pause=pause,
+    )
+
+
 def _too_old(
     rows: list[Row], policy: Policy, now: datetime, just_stored: Collection[UUID]
 ) -> list[UUID]:

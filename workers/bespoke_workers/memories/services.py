@@ -37,5 +37,5 @@ class Services:
         self.inspecting = Inspecting(database, loader, embedder)
         self.removal = Removal(database, loader, default, clock)
         self.updating = Updating(database, loader, embedder, default, clock)
-        self.sweeping = Sweeping(database, loader, embedder, clock)
+        self.sweeping = Sweeping(database, loader, embedder, default, clock)
         self.restoring = Restoring(database, loader, embedder, default, clock)

@@ -108,6 +108,14 @@ class Space:
             or self._is_kind_due(now)
         )
 
+    def is_age_due(self, now: datetime) -> bool:
+        """Whether a memory may be too old."""
+        if not compaction.age_due(self.oldest_created_at, self.age_cutoff(now)):
+            return False
+        if self.policy.has_ages_by_kind and self.policy_digest == self.policy.digest:
+            return self._is_kind_due(now)
+        return True
+
     def _is_age_due(self, now: datetime) -> bool:
         if self.policy.has_ages_by_kind:
             return False  # the marks of the kinds tell

@@ -49,6 +49,15 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "low_access_threshold": Text(),
     "preset": Text(),
     "policy": Text(),
+    "round_id": Uuid(),
+    "job_id": Uuid(),
+    "job_ids": ARRAY(Uuid()),
+    "users": ARRAY(Text()),
+    "through": Text(),
+    "asked": Text(),
+    "state": Text(),
+    "error": Text(),
+    "oldest_before": DateTime(timezone=True),
     "limit": Integer(),
     "offset": Integer(),
 }
@@ -93,17 +102,18 @@ LOCK_SPACE = statement("""
 """)
 """Let nobody else change this user's memories until the transaction ends."""
 
-_SPACE = """s.user_id, s.version, s.reload_below, s.count, s.oldest_created_at, s.most_accessed,
+SPACE = """s.user_id, s.version, s.reload_below, s.count, s.oldest_created_at, s.most_accessed,
     s.stored_total, s.relevance_check_at, s.relevance_pause_until, s.kind_marks, s.policy_digest,
     s.compacted_version, s.embedder, s.dim, s.preset, s.policy"""
+"""The columns of a space, as `Space.of` reads them."""
 
 READ_SPACE = statement(f"""
-    SELECT {_SPACE} FROM memory_space AS s WHERE s.user_id = :user_id
+    SELECT {SPACE} FROM memory_space AS s WHERE s.user_id = :user_id
 """)  # noqa: S608  # no part of it comes from outside
 """Read a user's counters and watermarks."""
 
 READ_CHANGES = statement(f"""
-    SELECT {_SPACE}, added.ids, added.embeddings, added.through, gone.removed
+    SELECT {SPACE}, added.ids, added.embeddings, added.through, gone.removed
     FROM memory_space AS s
     LEFT JOIN LATERAL (
         SELECT array_agg(page.id) AS ids, string_agg(page.embedding, '') AS embeddings,
@@ -309,7 +319,7 @@ RECOUNT = statement(f"""
         FROM memory WHERE user_id = :user_id
     ) AS total
     WHERE s.user_id = :user_id
-    RETURNING {_SPACE}
+    RETURNING {SPACE}
 """)  # noqa: S608  # no part of it comes from outside
 """Count a space anew, which this transaction has locked; relevance is looked at when it may be.
 

@@ -16,10 +16,12 @@ from bespoke_workers.memories.loading import Loader, read_kind
 from bespoke_workers.memories.policies import Policies
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.services import Services
+from bespoke_workers.memories.sweeping import whose
 from bespoke_workers.settings import Settings
 
 
-def _now() -> datetime:
+def utc_now() -> datetime:
+    """Tell the time."""
     return datetime.now(UTC)
 
 
@@ -35,7 +37,7 @@ class Memories:
         embedder: Embedder,
         policy: Policy | Defaults,
         indexes: IndexCache,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = utc_now,
         *,
         load_older: Callable[[str], Embedder] = load_older,
     ) -> None:
@@ -124,8 +126,8 @@ class Memories:
         return await self._fitting.do(payload.user_id, lambda of: of.removal.clear(payload))
 
     async def compact(self, payload: memories.Compact) -> memories.Compaction:
-        """Compact a user's memories, as triggers say or by force; once per job id."""
-        return await self._fitting.do(payload.user_id, lambda of: of.sweeping.compact(payload))
+        """Compact one user's memories, as triggers say or by force; once per job id."""
+        return await self._fitting.do(whose(payload), lambda of: of.sweeping.compact(payload))
 
     async def list_compactions(self, payload: memories.ListCompactions) -> memories.Compactions:
         """Return a page of the compactions of a user's memories, newest first."""

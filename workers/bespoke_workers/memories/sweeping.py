@@ -14,15 +14,18 @@ from bespoke_schemas.fields import TAG_LIMIT
 from bespoke_schemas.memories import Compact, Compaction
 from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
+from bespoke_workers.errors import Refused
 from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.compactor import NOTHING, Compacted, standings
+from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import from_bytes
 from bespoke_workers.memories.loading import Loaded, Loader
 from bespoke_workers.memories.locking import locked
 from bespoke_workers.memories.neighbours import neighbours
 from bespoke_workers.memories.pairing import Pairing
+from bespoke_workers.memories.space import Space
 
 PROBES = 2_000
 """How many memories are held against all others: all of them, or in a larger space the newest.
@@ -39,11 +42,13 @@ class Sweeping:
         database: Database,
         loader: Loader,
         embedder: Embedder,
+        default: Defaults,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._loader = loader
         self._embedder = embedder
+        self._default = default
         self._clock = clock
 
     async def compact(self, payload: Compact) -> Compaction:
@@ -52,33 +57,58 @@ class Sweeping:
         Raises Refused if the id belongs to another job, OtherEmbedder if the user's memories
         are of another embedder, Transient if the database is away.
         """
-        async with self._loader.turn(payload.user_id):
-            effect = partial(self._compact, payload)
-            compacted = await locked(self._database, payload, payload.user_id, effect)
+        user_id = whose(payload)
+        async with self._loader.turn(user_id):
+            effect = partial(self._compact, payload, user_id)
+            compacted = await locked(self._database, payload, user_id, effect)
             if isinstance(compacted, Compaction):
                 return compacted
-            self._loader.follow(payload.user_id, compacted.space, removed=compacted.removed)
-        compacted.tell(payload.user_id)
+            self._loader.follow(user_id, compacted.space, removed=compacted.removed)
+        compacted.tell(user_id)
         return compacted.report
 
-    async def _compact(self, payload: Compact, connection: Connection) -> Compacted | Compaction:
-        finished: dict[str, Any] = {"id": payload.id, "user_id": payload.user_id}
-        loaded = await self._loader.load(connection, payload.user_id)
-        if loaded is None:
+    async def _compact(
+        self, payload: Compact, user_id: str, connection: Connection
+    ) -> Compacted | Compaction:
+        finished: dict[str, Any] = {"id": payload.id, "user_id": user_id}
+        sweep = self._age if payload.age_only else self._sweep
+        compacted = await sweep(connection, payload, user_id)
+        if compacted is None:
             result = NOTHING.model_dump_json()
             await connection.execute(statements.ANSWER, finished | {"result": result})
             return NOTHING
-        compacted = await self._sweep(connection, loaded, payload)
         finished["result"] = compacted.report.model_dump_json()
         await connection.execute(statements.FINISH, compacted.space.counters() | finished)
         return compacted
 
-    async def _sweep(self, connection: Connection, loaded: Loaded, payload: Compact) -> Compacted:
-        started, now, space = perf_counter(), self._clock(), loaded.space
-        pairing = await self._pairing(connection, loaded, payload.user_id)
-        rows = await standings(connection, payload.user_id)
+    async def _age(
+        self, connection: Connection, payload: Compact, user_id: str
+    ) -> Compacted | None:
+        """Remove what is too old, for which neither index nor embedder is needed."""
+        started, now = perf_counter(), self._clock()
+        row = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).first()
+        if row is None:
+            return None
+        space = Space.of(row, self._default)
+        if not space.is_age_due(now):
+            return Compacted(space)
+        rows = await standings(connection, user_id)
+        planned = plan.aged(rows, space.policy, now, pause=space.pause)
+        space, report = await _carried_out(connection, payload.id, user_id, space, planned, now)
+        return Compacted(space, planned.removed, report, (perf_counter() - started) * 1000)
+
+    async def _sweep(
+        self, connection: Connection, payload: Compact, user_id: str
+    ) -> Compacted | None:
+        started, now = perf_counter(), self._clock()
+        loaded = await self._loader.load(connection, user_id)
+        if loaded is None:
+            return None
+        space = loaded.space
+        pairing = await self._pairing(connection, loaded, user_id)
+        rows = await standings(connection, user_id)
         alike = await neighbours(
-            connection, payload.user_id, loaded.index, rows, space.policy, force=payload.force
+            connection, user_id, loaded.index, rows, space.policy, force=payload.force
         )
         planned = plan.plan(
             rows,
@@ -89,22 +119,10 @@ class Sweeping:
             pause=space.pause,
             neighbours=alike,
         )
-        report = Compaction.model_validate(planned.report.as_dict())
-        if planned.removed:
-            space = space.next_version()
-            archive = Archive(
-                connection,
-                user_id=payload.user_id,
-                run_id=payload.id,
-                version=space.version,
-                now=now,
-            )
-            await _merge(connection, archive, payload.user_id, planned, pairing, now)
-            await archive.take_all(planned)
-            await archive.record(report)
-            space = space.after_compaction(planned)
-        taken_ms = (perf_counter() - started) * 1000
-        return Compacted(space, planned.removed, report, taken_ms)
+        space, report = await _carried_out(
+            connection, payload.id, user_id, space, planned, now, pairing
+        )
+        return Compacted(space, planned.removed, report, (perf_counter() - started) * 1000)
 
     async def _pairing(self, connection: Connection, loaded: Loaded, user_id: str) -> Pairing:
         parameters = {"user_id": user_id, "probes": PROBES}
@@ -116,6 +134,35 @@ class Sweeping:
             {row.id: from_bytes(row.embedding, dim) for row in rows if row.embedding is not None},
             {row.id: row.facts for row in rows} if policy.dedup_guard else None,
         )
+
+
+def whose(payload: Compact) -> str:
+    """Return the user whose memories are compacted; raises Refused where it is everybody."""
+    if payload.user_id is None:
+        raise Refused("user_id: got None, expected one user; everybody's compaction is a round")
+    return payload.user_id
+
+
+async def _carried_out(
+    connection: Connection,
+    run_id: UUID,
+    user_id: str,
+    space: Space,
+    planned: plan.Plan,
+    now: datetime,
+    pairing: Pairing | None = None,
+) -> tuple[Space, Compaction]:
+    """Archive and record what is planned; return the space after it and the report."""
+    report = Compaction.model_validate(planned.report.as_dict())
+    if not planned.removed:
+        return space, report
+    space = space.next_version()
+    archive = Archive(connection, user_id=user_id, run_id=run_id, version=space.version, now=now)
+    if pairing is not None:
+        await _merge(connection, archive, user_id, planned, pairing, now)
+    await archive.take_all(planned)
+    await archive.record(report)
+    return space.after_compaction(planned), report
 
 
 async def _merge(

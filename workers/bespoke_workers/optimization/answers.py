@@ -13,10 +13,10 @@ from sqlalchemy import func, update
 from sqlmodel import col, select
 
 from bespoke_schemas.optimization import BatchSummary, Optimized, OptimizeTier, OptimizeUser
+from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
 from bespoke_workers.errors import Cancelled, Parked, Refused
-from bespoke_workers.optimization import records
 from bespoke_workers.outbox import Outbox
 
 GRACE: Final = timedelta(seconds=5)

@@ -20,11 +20,12 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.optimization import BatchSummary, OptimizeTier, Tier
+from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
 from bespoke_workers.errors import Transient
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import lm, planning, records
+from bespoke_workers.optimization import lm, planning
 from bespoke_workers.optimization.answers import Answers
 from bespoke_workers.optimization.dispatch import Dispatch
 from bespoke_workers.optimization.summary import counts, summarize

@@ -11,10 +11,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.jobs import Cancel, Cancelled
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
 from bespoke_workers import errors
-from bespoke_workers.database import once
+from bespoke_workers.database import once, records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
-from bespoke_workers.optimization import records
 from bespoke_workers.outbox import Outbox
 
 BEFORE = "cancelled before it began"

@@ -7,10 +7,11 @@ from sqlalchemy import insert
 from sqlmodel import col, select
 
 from bespoke_schemas.optimization import Optimized, OptimizeUser
+from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.learning.examples import Examples
-from bespoke_workers.optimization import lm, records
+from bespoke_workers.optimization import lm
 from bespoke_workers.optimization.answers import ENDED, Answers
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.dispatch import Dispatch

@@ -10,10 +10,11 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.optimization import Optimized, OptimizeUser, Tier
+from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner, ProgramVersion
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import records, tiers
+from bespoke_workers.optimization import tiers
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.run import Improvement
 from bespoke_workers.optimization.usage import Spent

@@ -7,12 +7,13 @@ import structlog
 from sqlmodel import select
 
 from bespoke_schemas.optimization import Optimized, OptimizeUser, Tier
+from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner, ProgramVersion
 from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, UnexpectedFailure
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
-from bespoke_workers.optimization import lm, lm_cache, records, tiers
+from bespoke_workers.optimization import lm, lm_cache, tiers
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
 from bespoke_workers.optimization.publication import Material, Publication

@@ -78,9 +78,11 @@ async def clear(payload: memories.Clear, this: Runtime) -> memories.Cleared:
 
 
 @serves(memories.Compact)
-async def compact(payload: memories.Compact, this: Runtime) -> memories.Compaction:
-    """Compact a user's memories."""
-    return await this.memories.compact(payload)
+async def compact(payload: memories.Compact, this: Runtime) -> memories.Compaction | None:
+    """Compact a user's memories, or everybody's; the answer to that comes when all are done."""
+    if payload.user_id is None:
+        return await this.rounds.begin(payload)
+    return await this.rounds.part(payload, this.memories.compact)
 
 
 @serves(memories.ListCompactions)

@@ -1,6 +1,8 @@
-"""The tasks that beat sends: nightly batches, lost runs, old rows."""
+"""The tasks that nobody asks for: nightly batches and rounds, lost runs, old rows."""
 
-from bespoke_workers.app import NIGHTLY_TIER, PRUNE, REAP, internal
+from uuid import UUID
+
+from bespoke_workers.app import GO_ON, NIGHTLY_AGE, NIGHTLY_TIER, PRUNE, REAP, internal
 from bespoke_workers.runtime import Runtime
 
 
@@ -12,8 +14,21 @@ async def nightly_tier(this: Runtime, tier: str) -> None:
 
 @internal(REAP)
 async def reap(this: Runtime) -> None:
-    """Send again the runs whose worker died or whose message was lost."""
+    """Send again the runs and parts whose worker died or whose message was lost."""
     await this.optimization.reap()
+    await this.rounds.reap()
+
+
+@internal(NIGHTLY_AGE)
+async def nightly_age(this: Runtime) -> None:
+    """Enqueue tonight's removal of what is too old, for users who store nothing any more."""
+    this.rounds.enqueue_nightly()
+
+
+@internal(GO_ON)
+async def go_on(this: Runtime, round_id: str) -> None:
+    """Plan more users of a round, or end it."""
+    await this.rounds.go_on(UUID(round_id))
 
 
 @internal(PRUNE)

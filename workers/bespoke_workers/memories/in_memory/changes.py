@@ -31,7 +31,7 @@ from bespoke_workers.memories.merging import Judged, outcome
 from bespoke_workers.memories.neighbours import looked_up, nearest
 from bespoke_workers.memories.pairing import Pairing
 from bespoke_workers.memories.restoring import Return
-from bespoke_workers.memories.sweeping import PROBES
+from bespoke_workers.memories.sweeping import PROBES, whose
 from bespoke_workers.memories.updating import other_side
 from bespoke_workers.observe import events
 
@@ -69,6 +69,12 @@ def compact(
     space: UserSpace, payload: memories.Compact, now: datetime
 ) -> Done[memories.Compaction]:
     """Compact as triggers say or by force, holding the memories against each other."""
+    removal, tell = Removal(space, payload.id, now), partial(Compacted.tell, user_id=whose(payload))
+    if payload.age_only:
+        rows = [row.standing for row in space.rows.values()]
+        planned = plan.aged(rows, space.counters.policy, now, pause=space.counters.pause)
+        aged = _carried_out(space, removal, planned, perf_counter())
+        return Done(aged.report, partial(tell, aged))
     newest = sorted(space.rows.values(), key=lambda row: row.standing.created_at, reverse=True)
     pairing = Pairing(
         space.index,
@@ -76,9 +82,8 @@ def compact(
         {row.memory.id: space.vector(row.memory.id) for row in newest[:PROBES]},
         {row.memory.id: row.facts for row in newest} if space.counters.policy.dedup_guard else None,
     )
-    removal = Removal(space, payload.id, now)
     compacted = _compact(space, removal, now, force=payload.force, pairing=pairing)
-    return Done(compacted.report, partial(compacted.tell, payload.user_id))
+    return Done(compacted.report, partial(tell, compacted))
 
 
 def update(
@@ -191,15 +196,29 @@ def _compact(
         pause=space.counters.pause,
         neighbours=alike,
     )
+    if just_stored and not planned.removed:
+        space.counters = space.counters.after_compaction(planned)
+    has_version = bool(just_stored)  # a store has a version of its own already
+    return _carried_out(space, removal, planned, started, pairing, has_version=has_version)
+
+
+def _carried_out(
+    space: UserSpace,
+    removal: Removal,
+    planned: plan.Plan,
+    started: float,
+    pairing: Pairing | None = None,
+    *,
+    has_version: bool = False,
+) -> Compacted:
+    """Archive and record what is planned."""
     report = memories.Compaction.model_validate(planned.report.as_dict())
     if planned.removed:
-        if not just_stored:  # a store has a version of its own already
+        if not has_version:
             space.counters = space.counters.next_version()
         _merge(space, removal, planned, pairing)
         removal.take_all(planned)
         removal.record(report)
-        space.counters = space.counters.after_compaction(planned)
-    elif just_stored:
         space.counters = space.counters.after_compaction(planned)
     return Compacted(space.counters, planned.removed, report, (perf_counter() - started) * 1000)
 

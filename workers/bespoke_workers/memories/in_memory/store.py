@@ -21,6 +21,7 @@ from bespoke_workers.memories.in_memory.changes import Done
 from bespoke_workers.memories.in_memory.space import UserSpace
 from bespoke_workers.memories.policies import changed, in_force
 from bespoke_workers.memories.policy import DEFAULT, Policy
+from bespoke_workers.memories.sweeping import whose
 
 
 def _now() -> datetime:
@@ -92,10 +93,11 @@ class InMemoryStore:
 
     async def compact(self, payload: memories.Compact) -> memories.Compaction:
         """Compact the memories, as triggers say or by force."""
-        if payload.user_id not in self._spaces:
+        user_id = whose(payload)
+        if user_id not in self._spaces:
             return self._once(payload, lambda: Done(memories.Compaction()))
         return self._once(
-            payload, lambda: changes.compact(self._seen(payload.user_id), payload, self._clock())
+            payload, lambda: changes.compact(self._seen(user_id), payload, self._clock())
         )
 
     async def restore(self, payload: memories.Restore) -> memories.Restored:

@@ -1,4 +1,4 @@
-"""The ``job`` row of a job whose answer comes later: an optimization, or a batch of them.
+"""The ``job`` row of a job whose answer comes later, such as an optimization or a round.
 
 It is inserted when the job is accepted, so that its id is taken and it cannot be cancelled
 behind the back of whoever runs it, and completed when the job ends.
