@@ -18,6 +18,7 @@ from bespoke_workers.settings import Settings
 
 if TYPE_CHECKING:
     from bespoke_workers.learning.examples import Examples
+    from bespoke_workers.memories.pruning import Pruning
     from bespoke_workers.memories.rounds import Rounds
     from bespoke_workers.memories.store import Memories
     from bespoke_workers.optimization.batches import Batches
@@ -81,6 +82,15 @@ class Runtime:
             utc_now,
             self.settings.timezone,
         )
+
+    @cached_property
+    def pruning(self) -> "Pruning":
+        """How long the archive is kept."""
+        from bespoke_workers.memories.pruning import Pruning
+        from bespoke_workers.memories.store import utc_now
+
+        keep = self.settings.archive_days, self.settings.job_retention_days
+        return Pruning(self.database, utc_now, *keep)
 
     @cached_property
     def programs(self) -> "Library":

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from bespoke_schemas.fields import Moment, UserId
+from bespoke_schemas.fields import Moment, Name, UserId
 from bespoke_schemas.memories.reading import Memory
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
@@ -34,10 +34,16 @@ class ArchivedListed(Result):
 
 
 class ListArchived(Payload[ArchivedListed], queue=Queue.READS):
-    """List what is in the archive of a user's memories: all, or what one job removed."""
+    """List what is in the archive of a user's memories, what went last first.
+
+    All, or what one job removed, what is there for one reason, or what went at ``since`` or later:
+    by this an application tells its user what was removed since it asked last.
+    """
 
     user_id: UserId
     run_id: UUID | None = None
+    reason: Name | None = None
+    since: Moment | None = None
     limit: int = Field(default=100, ge=1, le=1000)
     offset: int = Field(default=0, ge=0)
 

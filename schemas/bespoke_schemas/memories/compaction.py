@@ -76,10 +76,14 @@ class CompactionRun(Result):
 
 
 class Compactions(Result):
-    """A page of compactions, newest first, and how many there are in all."""
+    """A page of compactions, newest first, how many there are in all, and what they removed.
+
+    They are kept as long as what they removed is in the archive.
+    """
 
     runs: tuple[CompactionRun, ...]
     total: int
+    removed_total: int = 0
 
 
 class ListCompactions(Payload[Compactions], queue=Queue.READS):

@@ -65,6 +65,7 @@ class List(Payload[Listed], queue=Queue.READS):
 
     user_id: UserId
     tags: Tags = ()
+    kind: Name | None = None
     text: Text | None = None
     limit: int = Field(default=100, ge=1, le=1000)
     offset: int = Field(default=0, ge=0)

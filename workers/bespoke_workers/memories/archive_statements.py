@@ -4,7 +4,11 @@ from bespoke_workers.memories.statements import ARCHIVED, statement
 
 LIST_COMPACTIONS = statement("""
     WITH listed AS (SELECT id, at, report FROM compaction_run WHERE user_id = :user_id)
-    SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
+    SELECT total.total, total.removed, page.* FROM (
+        SELECT count(*) AS total, CAST(coalesce(
+            sum(CAST(report ->> 'total_compacted' AS bigint)), 0) AS bigint) AS removed
+        FROM listed
+    ) AS total
     LEFT JOIN (
         SELECT * FROM listed ORDER BY at DESC, id DESC LIMIT :limit OFFSET :offset
     ) AS page ON true
@@ -16,6 +20,8 @@ LIST_ARCHIVED = statement("""
     WITH listed AS (
         SELECT * FROM memory_archive
         WHERE user_id = :user_id AND (:run_id IS NULL OR run_id = :run_id)
+            AND (:reason IS NULL OR reason = :reason)
+            AND (:since IS NULL OR removed_at >= :since)
     )
     SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total
     LEFT JOIN (

@@ -34,13 +34,15 @@ class History:
         async with self._database.autocommit() as connection:
             rows = (await connection.execute(archive_statements.LIST_COMPACTIONS, parameters)).all()
         runs = tuple(_run(row) for row in rows if row.id is not None)
-        return Compactions(runs=runs, total=rows[0].total)
+        return Compactions(runs=runs, total=rows[0].total, removed_total=rows[0].removed)
 
     async def archived(self, payload: ListArchived) -> ArchivedListed:
         """Return a page of the archive, what went last first."""
         parameters = {
             "user_id": payload.user_id,
             "run_id": payload.run_id,
+            "reason": payload.reason,
+            "since": payload.since,
             "limit": payload.limit,
             "offset": payload.offset,
         }

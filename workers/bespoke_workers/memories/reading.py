@@ -54,6 +54,7 @@ class Reading:
         parameters = {
             "user_id": payload.user_id,
             "tags": list(payload.tags),
+            "kind": payload.kind,
             "pattern": None if payload.text is None else containing(payload.text),
             "limit": payload.limit,
             "offset": payload.offset,

@@ -58,6 +58,8 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "state": Text(),
     "error": Text(),
     "oldest_before": DateTime(timezone=True),
+    "before": DateTime(timezone=True),
+    "since": DateTime(timezone=True),
     "limit": Integer(),
     "offset": Integer(),
 }
@@ -278,6 +280,7 @@ Access counts are whole, so none becomes low until the bar passes a whole number
 LIST = statement(f"""
     WITH listed AS (
         SELECT * FROM memory WHERE user_id = :user_id AND tags @> :tags
+            AND (:kind IS NULL OR kind = :kind)
             AND (:pattern IS NULL OR content ILIKE :pattern)
     )
     SELECT total.total, page.* FROM (SELECT count(*) AS total FROM listed) AS total

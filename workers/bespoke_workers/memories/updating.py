@@ -27,6 +27,7 @@ from bespoke_workers.memories.loading import Loader
 from bespoke_workers.memories.merging import duplicates, settle
 from bespoke_workers.memories.removal import recounted
 from bespoke_workers.memories.space import Space
+from bespoke_workers.observe import events
 
 
 @dataclass
@@ -156,6 +157,12 @@ class Updating:
         if change.vector is not None and memory_id not in change.gone:
             added = {memory_id: change.vector}
         self._loader.follow(change.payload.user_id, change.space, removed=change.gone, added=added)
+        events.emit(
+            "dspy.memory.updated",
+            user_id=change.payload.user_id,
+            merged_count=len(change.gone),
+            after_count=change.space.count,
+        )
 
 
 def other_side(memory_id: UUID, merged: Merge) -> UUID | None:

@@ -33,5 +33,6 @@ async def go_on(this: Runtime, round_id: str) -> None:
 
 @internal(PRUNE)
 async def prune(this: Runtime) -> None:
-    """Delete the records of jobs that are older than their retention."""
+    """Delete the records of jobs and what was archived that are older than their retention."""
     await this.retention.prune()
+    await this.pruning.prune()

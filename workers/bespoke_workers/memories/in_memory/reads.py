@@ -63,7 +63,7 @@ def find_similar(
 
 def list_(space: UserSpace, payload: memories.List) -> memories.Listed:
     """Return a page of the memories, newest first."""
-    selected = space.selected(payload.tags, text=payload.text)
+    selected = space.selected(payload.tags, payload.kind, text=payload.text)
     page = _page(selected, payload, lambda one: (one.created_at, one.id))
     return memories.Listed(memories=page, total=len(selected))
 
@@ -71,12 +71,19 @@ def list_(space: UserSpace, payload: memories.List) -> memories.Listed:
 def list_compactions(space: UserSpace, payload: memories.ListCompactions) -> memories.Compactions:
     """Return a page of the compactions, newest first."""
     page = _page(space.runs, payload, lambda run: (run.at, run.id))
-    return memories.Compactions(runs=page, total=len(space.runs))
+    removed = sum(run.report.total_compacted for run in space.runs)
+    return memories.Compactions(runs=page, total=len(space.runs), removed_total=removed)
 
 
 def list_archived(space: UserSpace, payload: memories.ListArchived) -> memories.ArchivedListed:
     """Return a page of the archive, what went last first."""
-    gone = [one for one in space.archive if payload.run_id in (None, one.run_id)]
+    gone = [
+        one
+        for one in space.archive
+        if payload.run_id in (None, one.run_id)
+        and payload.reason in (None, one.reason)
+        and (payload.since is None or one.removed_at >= payload.since)
+    ]
     page = _page(gone, payload, lambda one: (one.removed_at, one.id))
     return memories.ArchivedListed(archived=tuple(one.archived() for one in page), total=len(gone))
 
