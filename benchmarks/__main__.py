@@ -5,13 +5,22 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import store_many, store_throughput
+from benchmarks import (
+    compaction_share,
+    store_among_many,
+    store_latency,
+    store_many,
+    store_throughput,
+)
 from benchmarks.bench import Figure
 
 RESULTS = Path(__file__).with_name("results.json")
 BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (
     store_throughput.measure,
     store_many.measure,
+    store_latency.measure,
+    store_among_many.measure,
+    compaction_share.measure,
 )
 
 

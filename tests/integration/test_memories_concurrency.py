@@ -4,10 +4,13 @@ import asyncio
 import random
 
 from bespoke_schemas.memories import Count, Search
+from bespoke_workers.memories import statements
 from bespoke_workers.memories.policy import Policy
 from tests.integration.memory_workers import (
+    START,
     assert_sound,
     in_loop,
+    opened,
     query,
     remember,
     workers,
@@ -86,3 +89,23 @@ async def test_searches_at_once_count_each_access_while_stores_go_on(database_ur
         await assert_sound(database_url, "ada")
     rows = await query(database_url, "SELECT access_count FROM memory WHERE access_count > 0")
     assert [row.access_count for row in rows] == [20, 20, 20]
+
+
+@in_loop
+async def test_an_access_counted_while_a_merge_waits_decides_which_is_kept(
+    database_url: str,
+) -> None:
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    async with workers(database_url, 1) as (memories,), opened(database_url) as searching:
+        first = await remember(memories, "ada", "Prefers dark mode")
+        parameters = {"user_id": "ada", "version": 1, "ids": [first.memory_id], "now": START}
+        async with searching.direct_transaction() as connection:
+            await connection.execute(statements.COUNT_ACCESSES, parameters)
+            raised = {"user_id": "ada", "most_accessed": 1, "low_access_threshold": "0.1"}
+            await connection.execute(statements.RAISE_MOST_ACCESSED, raised)
+            storing = asyncio.create_task(remember(memories, "ada", "prefers dark mode"))
+            while not await query(database_url, waiting):
+                assert not storing.done()
+        stored = await storing
+        assert (stored.outcome, stored.memory_id) == ("merged", first.memory_id)
+        await assert_sound(database_url, "ada")

@@ -99,14 +99,4 @@ async def compact(
 async def standings(connection: Connection, user_id: str) -> list[plan.Row]:
     """Read of every memory of a user what compaction judges it by."""
     found = (await connection.execute(statements.READ_STANDINGS, {"user_id": user_id})).all()
-    return [
-        plan.Row(
-            row.id,
-            row.created_at,
-            row.access_count,
-            row.last_accessed_at,
-            row.renewed_at,
-            row.kind,
-        )
-        for row in found
-    ]
+    return [plan.Row(*row) for row in found]  # its columns, in their order

@@ -58,7 +58,9 @@ def evicted(
             present = {row.id for row in left}
             go = redundant_first(order, low(left, policy), neighbours, present, excess)
         no_room = max(count - len(go) - cap, 0)
-        return [*go, *[one for one in _by_touch(left, kind) if one in just_stored][:no_room]]
+        if no_room:
+            go = [*go, *[one for one in _by_touch(left, kind) if one in just_stored][:no_room]]
+        return go
 
     by_kind = [one for kind, cap in policy.caps.items() for one in chosen(rows, kind, cap)]
     gone = set(by_kind)

@@ -28,12 +28,13 @@ class Row:
     @property
     def age_from(self) -> datetime:
         """The moment from which a memory's age counts: what was said again is as new."""
-        return max(self.created_at, self.renewed_at or self.created_at)
+        return self.created_at if self.renewed_at is None else max(self.created_at, self.renewed_at)
 
     @property
     def touched_at(self) -> datetime:
         """The later of the moment from which its age counts and the last access."""
-        return max(self.age_from, self.last_accessed_at or self.age_from)
+        accessed = self.last_accessed_at
+        return self.age_from if accessed is None else max(self.age_from, accessed)
 
 
 Pairs = Callable[[Sequence[Row]], Iterable[tuple[UUID, UUID]]]

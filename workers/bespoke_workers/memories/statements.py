@@ -190,10 +190,10 @@ TAKE_OVER = statement("""
 """Give the kept duplicate the accesses, the tags and the youngest age of the others."""
 
 READ_STANDINGS = statement("""
-    SELECT id, created_at, last_accessed_at, access_count, renewed_at, kind FROM memory
+    SELECT id, created_at, access_count, last_accessed_at, renewed_at, kind FROM memory
     WHERE user_id = :user_id
 """)
-"""Read of every memory what compaction judges it by."""
+"""Read of every memory what compaction judges it by, as `plan.Row` has it."""
 
 ARCHIVED = """jsonb_build_object('id', id, 'user_id', user_id, 'content', content,
     'kind', kind, 'tags', tags, 'meta', meta, 'facts', facts, 'version', version,

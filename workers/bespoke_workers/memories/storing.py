@@ -96,11 +96,13 @@ class Storing:
         """Store if no compaction is due and at most one memory goes."""
         started = perf_counter()
         alone, kind = Merge(fresh.candidate), fresh.payload.kind
-        if loaded.space.after_store(fresh.at, alone, kind).is_compaction_due(fresh.at):
+        space = loaded.space.after_store(fresh.at, alone, kind)
+        if space.is_compaction_due(fresh.at):
             return guarded.BEYOND
         judged_ms = (perf_counter() - started) * 1000
         judged = await self._judged(connection, loaded, fresh)
-        space = loaded.space.after_store(fresh.at, judged.merged, kind)
+        if judged.merged.gone:
+            space = loaded.space.after_store(fresh.at, judged.merged, kind)
         compacted = Compacted(space, duration_ms=judged_ms)
         stored = outcome(fresh, judged, compacted)
         refusal = await guarded.write(connection, space, fresh, judged, stored)
