@@ -2,13 +2,13 @@
 
 import types
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 from hypothesis import strategies as st
-from pydantic import BaseModel, JsonValue
+from pydantic import AwareDatetime, BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 from bespoke_schemas import Payload, memories
@@ -29,6 +29,7 @@ PLAIN: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     UUID: st.uuids(),
     date: st.dates(),
+    AwareDatetime: st.datetimes(timezones=st.just(UTC)),
 }
 
 
@@ -48,11 +49,21 @@ def _any_change(fields: dict[str, Any]) -> bool:
     return any(fields.get(name) is not None for name in ("content", "kind", "tags", "metadata"))
 
 
+def _one_target(fields: dict[str, Any]) -> bool:
+    return not fields.get("inline") or fields.get("name") is None
+
+
+def _one_source(fields: dict[str, Any]) -> bool:
+    return (fields.get("records") is None) != (fields.get("source") is None)
+
+
 TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
     memories.FindSimilar: _either,
     memories.Update: _any_change,
     memories.Restore: _run_or_memory,
     memories.Compact: lambda given: not (given.get("force") and given.get("age_only")),
+    memories.Export: _one_target,
+    memories.Import: _one_source,
 }
 """What a payload asks of its fields together."""
 

@@ -35,6 +35,7 @@ from bespoke_schemas.memories.reading import (
     SpaceStats,
     Stats,
 )
+from bespoke_schemas.memories.records import Export, Exported, Import, Imported, Record
 from bespoke_schemas.memories.storing import Store, Stored
 
 __all__ = [
@@ -50,11 +51,15 @@ __all__ = [
     "Counted",
     "Delete",
     "Deleted",
+    "Export",
+    "Exported",
     "FindSimilar",
     "Found",
     "Get",
     "GetPolicy",
     "Got",
+    "Import",
+    "Imported",
     "KindInForce",
     "List",
     "ListArchived",
@@ -64,6 +69,7 @@ __all__ = [
     "Memory",
     "NewMemory",
     "PolicyInForce",
+    "Record",
     "Restore",
     "Restored",
     "Round",

@@ -1,8 +1,8 @@
 """Newcomers written into a space that is locked: inserted, merged, and what goes archived."""
 
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -36,6 +36,21 @@ class Arrivals:
             for one, vector in zip(self.newcomers, self.vectors, strict=True)
             if one.candidate.id not in gone
         }
+
+    def only(self, chosen: Sequence[bool]) -> "Arrivals":
+        """Return those that are chosen."""
+        some = [one for one, is_chosen in zip(self.newcomers, chosen, strict=True) if is_chosen]
+        return replace(self, newcomers=some, vectors=self.vectors[np.array(chosen, dtype=bool)])
+
+    def renamed(self, chosen: Sequence[bool], rename: Callable[[UUID], UUID]) -> "Arrivals":
+        """Return all of them, those that are chosen under new ids."""
+        return replace(
+            self,
+            newcomers=[
+                one.under(rename(one.candidate.id)) if is_chosen else one
+                for one, is_chosen in zip(self.newcomers, chosen, strict=True)
+            ],
+        )
 
 
 async def weigh(

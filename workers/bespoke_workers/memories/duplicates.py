@@ -33,14 +33,19 @@ class Merge:
 def merge(new: Candidate, found: Sequence[Candidate], cutoff: datetime) -> Merge:
     """Return what becomes of a new memory and those that it duplicates.
 
-    The one with more accesses is kept, on a tie the newer, which is the new one. If the new one
+    The one with more accesses is kept, on a tie the newer, on another the new one. If the new one
     stays, all that it duplicates go; else it alone goes, since those that were there before are
     no duplicates of each other. The kept one is then as young as the youngest, since all of it
-    was said again. A memory whose age began before ``cutoff`` is never the one kept.
+    was said again. A memory whose age began before ``cutoff`` is not the one kept,
+    unless all are that old.
     """
-    rivals = [one for one in found if one.age_from >= cutoff]
-    best = max(rivals, key=lambda one: (one.access_count, one.age_from, one.id), default=new)
-    if best.access_count > new.access_count:
+    young = [one for one in (*found, new) if one.age_from >= cutoff]
+    best = max(
+        young,
+        key=lambda one: (one.access_count, one.age_from, one is new, one.id),
+        default=new,
+    )
+    if best is not new:
         return Merge(taking_over(best, [new]), (new,))
     return Merge(taking_over(new, found), tuple(found))
 

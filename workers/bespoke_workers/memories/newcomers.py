@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -33,6 +33,11 @@ class Newcomer:
     facts: str
     created_at: datetime
     updated_at: datetime
+    renewed_at: datetime | None = None
+
+    def under(self, other_id: UUID) -> "Newcomer":
+        """Return it under another id."""
+        return replace(self, candidate=replace(self.candidate, id=other_id))
 
 
 def of(job_id: UUID, memories: Sequence[NewMemory], now: datetime) -> list[Newcomer]:
@@ -77,6 +82,7 @@ def columns(newcomers: Sequence[Newcomer], vectors: NDArray[np.float32]) -> Mapp
         "accessed_ats": [one.candidate.last_accessed_at for one in newcomers],
         "created_ats": [one.created_at for one in newcomers],
         "updated_ats": [one.updated_at for one in newcomers],
+        "renewed_ats": [one.renewed_at for one in newcomers],
     }
 
 
@@ -85,16 +91,16 @@ _TEXTS, _MOMENTS = ARRAY(Text()), ARRAY(DateTime(timezone=True))
 INSERT_MEMORIES = statement(
     """
     INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
-        access_count, last_accessed_at, created_at, updated_at)
+        access_count, last_accessed_at, created_at, updated_at, renewed_at)
     SELECT id, :user_id, content, kind,
         CASE tags WHEN '[]' THEN CAST('{}' AS text[])
             ELSE ARRAY(SELECT jsonb_array_elements_text(CAST(tags AS jsonb))) END,
         CAST(meta AS jsonb), facts, embedding, :version, access_count, last_accessed_at,
-        created_at, updated_at
+        created_at, updated_at, renewed_at
     FROM unnest(:ids, :contents, :kinds, :tag_lists, :metas, :facts_of_each, :embeddings,
-        :access_counts, :accessed_ats, :created_ats, :updated_ats)
+        :access_counts, :accessed_ats, :created_ats, :updated_ats, :renewed_ats)
         AS newcomer (id, content, kind, tags, meta, facts, embedding,
-            access_count, last_accessed_at, created_at, updated_at)
+            access_count, last_accessed_at, created_at, updated_at, renewed_at)
     ON CONFLICT (id) DO NOTHING
     RETURNING id
     """,
@@ -108,5 +114,6 @@ INSERT_MEMORIES = statement(
     accessed_ats=_MOMENTS,
     created_ats=_MOMENTS,
     updated_ats=_MOMENTS,
+    renewed_ats=_MOMENTS,
 )
 """Insert memories into a space that this transaction has locked; an id in use is left out."""

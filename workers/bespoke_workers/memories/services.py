@@ -6,6 +6,7 @@ from datetime import datetime
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
+from bespoke_workers.memories.importing import Importing
 from bespoke_workers.memories.inspecting import Inspecting
 from bespoke_workers.memories.loading import Loader
 from bespoke_workers.memories.reading import Reading
@@ -15,6 +16,7 @@ from bespoke_workers.memories.storing import Storing
 from bespoke_workers.memories.storing_many import StoringMany
 from bespoke_workers.memories.sweeping import Sweeping
 from bespoke_workers.memories.updating import Updating
+from bespoke_workers.storage.places import Storage
 
 
 class Services:
@@ -29,10 +31,12 @@ class Services:
         loader: Loader,
         embedder: Embedder,
         default: Defaults,
+        storage: Storage,
         clock: Callable[[], datetime],
     ) -> None:
         self.storing = Storing(database, loader, embedder, clock)
         self.storing_many = StoringMany(database, loader, embedder, clock)
+        self.importing = Importing(database, loader, embedder, default, storage, clock)
         self.reading = Reading(database, loader, embedder, clock)
         self.inspecting = Inspecting(database, loader, embedder)
         self.removal = Removal(database, loader, default, clock)

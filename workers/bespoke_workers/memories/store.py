@@ -9,8 +9,10 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedders import Embedders, load_older
 from bespoke_workers.memories.embedding import Embedder, load_embedder
+from bespoke_workers.memories.exporting import Exporting
 from bespoke_workers.memories.fitting import Fitting
 from bespoke_workers.memories.history import History
+from bespoke_workers.memories.importing import Tell
 from bespoke_workers.memories.index import IndexCache
 from bespoke_workers.memories.loading import Loader, read_kind
 from bespoke_workers.memories.policies import Policies
@@ -18,6 +20,7 @@ from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.services import Services
 from bespoke_workers.memories.sweeping import whose
 from bespoke_workers.settings import Settings
+from bespoke_workers.storage.places import Storage
 
 
 def utc_now() -> datetime:
@@ -29,6 +32,7 @@ class Memories:
     """Stores, searches, lists and counts memories. ``indexes`` is a cache: it may be emptied.
 
     ``policy`` holds for users who have none of their own; ``clock`` tells the time in UTC.
+    ``storage`` is where exports lie; without one, in this process.
     """
 
     def __init__(
@@ -40,20 +44,23 @@ class Memories:
         clock: Callable[[], datetime] = utc_now,
         *,
         load_older: Callable[[str], Embedder] = load_older,
+        storage: Storage | None = None,
     ) -> None:
         """``load_older`` loads the embedder of a space that is not of ``embedder``, by its name."""
         self.indexes = indexes
+        storage = storage or Storage("memory://")
         default = policy if isinstance(policy, Defaults) else Defaults(policy)
         embedders = Embedders(embedder, load_older)
 
         def make(loader: Loader, embedder: Embedder) -> Services:
-            return Services(database, loader, embedder, default, clock)
+            return Services(database, loader, embedder, default, storage, clock)
 
         self._fitting = Fitting(
             embedders, Loader(indexes, embedder, default), make, partial(read_kind, database)
         )
         self._policies = Policies(database, embedder, default)
         self._history = History(database)
+        self._exporting = Exporting(database, storage)
 
     @classmethod
     def from_settings(cls, database: Database, settings: Settings) -> "Memories":
@@ -64,6 +71,7 @@ class Memories:
             Defaults.from_settings(settings),
             IndexCache(settings.index_cache_mib * 2**20),
             load_older=partial(load_older, at_least=settings.similarity_threshold),
+            storage=Storage(settings.storage),
         )
 
     async def store(self, payload: memories.Store) -> memories.Stored:
@@ -79,6 +87,21 @@ class Memories:
         Takes effect once per job id. Raises Refused if the id belongs to another job.
         """
         return await self._fitting.do(payload.user_id, lambda of: of.storing_many.store(payload))
+
+    async def export(self, payload: memories.Export) -> memories.Exported:
+        """Write a user's memories to a file of records; once per job id."""
+        return await self._exporting.export(payload)
+
+    async def import_(
+        self, payload: memories.Import, tell: Tell = lambda _: None
+    ) -> memories.Imported | None:
+        """Bring records in, for a slice of time; None if the same payload has more to do.
+
+        Takes effect once per job id. ``tell`` is called with how far it is after each page.
+        """
+        return await self._fitting.do(
+            payload.user_id, lambda of: of.importing.import_(payload, tell)
+        )
 
     async def search(self, payload: memories.Search) -> memories.Found:
         """Find a user's memories by meaning, and count the access of each one found."""

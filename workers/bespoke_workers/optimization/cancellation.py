@@ -14,6 +14,7 @@ from bespoke_workers import errors
 from bespoke_workers.database import once, records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
+from bespoke_workers.optimization.leases import WHILE_IT_RAN
 from bespoke_workers.outbox import Outbox
 
 BEFORE = "cancelled before it began"
@@ -64,7 +65,11 @@ async def _cancel(session: AsyncSession, job_id: UUID, ended: list[UUID]) -> Can
     if await once.end(session, job_id, UNKNOWN_TASK, "cancelled", BEFORE):
         ended.append(job_id)
         return Cancelled(cancelled=True, reason="it had not begun, and will not")
-    job = await session.get_one(Job, job_id)
+    job = await session.get_one(Job, job_id, with_for_update=True)
+    if job.state == records.ACCEPTED:  # an import between two of its pages
+        job.state, job.reason = "cancelled", WHILE_IT_RAN
+        session.add(job)
+        return Cancelled(cancelled=True, reason="it runs, and stops after the page that it is at")
     return Cancelled(cancelled=False, reason=f"it has ended: {job.state}")
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from itertools import islice
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from bespoke_workers.programs.bundle_format import LINE_LIMIT, Decoder, Encoder,
 from bespoke_workers.programs.imported import insert_entries
 from bespoke_workers.settings import Settings
 from bespoke_workers.storage.files import Kind, Writer, read_lines
-from bespoke_workers.storage.offload import in_thread
+from bespoke_workers.storage.offload import in_thread, write_whole
 from bespoke_workers.storage.places import Place, Storage
 
 BUNDLE = Kind("bundle", LINE_LIMIT, 2**30, "export fewer programs at a time")
@@ -76,13 +77,7 @@ class Bundles:
         self, session: AsyncSession, payload: ExportPrograms, place: Place
     ) -> Exported:
         writer = Writer(BUNDLE, self._storage, place, str(payload.id))
-        try:
-            await in_thread(writer.open)
-            count = await _copy(session, payload, writer)
-            size, sha256 = await in_thread(writer.finish)
-        except BaseException:
-            await in_thread(writer.abort)
-            raise
+        count, size, sha256 = await write_whole(writer, partial(_copy, session, payload, writer))
         return Exported(url=place.url, count=count, size_bytes=size, sha256=sha256)
 
     async def _check(self, place: Place) -> str:

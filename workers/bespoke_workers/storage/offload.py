@@ -1,8 +1,10 @@
 """Blocking work in threads, which a cancellation waits for."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
+
+from bespoke_workers.storage.files import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,3 +22,18 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+async def write_whole(writer: Writer, fill: Callable[[], Awaitable[T]]) -> tuple[T, int, str]:
+    """Write a file that has its name only once ``fill`` has ended, or leave nothing.
+
+    Returns what ``fill`` returned, the file's size in bytes and its SHA-256.
+    """
+    try:
+        await in_thread(writer.open)
+        filled = await fill()
+        size, sha256 = await in_thread(writer.finish)
+    except BaseException:
+        await in_thread(writer.abort)
+        raise
+    return filled, size, sha256

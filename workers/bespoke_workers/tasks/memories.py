@@ -1,8 +1,16 @@
 """The tasks of the memories."""
 
+from functools import partial
+
+import structlog
+
 from bespoke_schemas import memories
+from bespoke_schemas.jobs import Progress
 from bespoke_workers.app import serves
+from bespoke_workers.errors import Transient
 from bespoke_workers.runtime import Runtime
+
+_log = structlog.get_logger("bespoke.jobs")
 
 
 @serves(memories.Store)
@@ -15,6 +23,36 @@ async def store(payload: memories.Store, this: Runtime) -> memories.Stored:
 async def store_many(payload: memories.StoreMany, this: Runtime) -> memories.StoredMany:
     """Remember many things that a user said."""
     return await this.memories.store_many(payload)
+
+
+@serves(memories.Export)
+async def export(payload: memories.Export, this: Runtime) -> memories.Exported:
+    """Write a user's memories to a file."""
+    return await this.memories.export(payload)
+
+
+@serves(memories.Import)
+async def import_(payload: memories.Import, this: Runtime) -> memories.Imported | None:
+    """Bring records in; a long import goes back to the end of its queue between slices."""
+    imported = await this.memories.import_(payload, partial(_tell, this, payload))
+    if imported is None:
+        _go_on(this, payload)
+    return imported
+
+
+def _tell(this: Runtime, payload: memories.Import, progress: Progress) -> None:
+    try:
+        this.outbox.progress(payload.id, payload.task, progress)
+    except Exception as error:  # noqa: BLE001  # progress is no reason to fail
+        _log.warning("progress not told", error=type(error).__name__)
+
+
+def _go_on(this: Runtime, payload: memories.Import) -> None:
+    """Send the payload again. If that fails, the message at hand stays and is tried again."""
+    try:
+        this.outbox.enqueue(payload)
+    except Exception as error:  # noqa: BLE001  # whichever way the broker fails
+        raise Transient(f"the broker failed: {type(error).__name__}") from None
 
 
 @serves(memories.Search)

@@ -1,0 +1,38 @@
+"""The SQL of exports and imports. Each statement names the user, as all of them do."""
+
+from sqlalchemy import ARRAY, Text
+
+from bespoke_workers.memories.statements import MEMORY, statement
+
+EXPORT = statement(f"""
+    SELECT {MEMORY}, renewed_at FROM memory WHERE user_id = :user_id AND tags @> :tags
+        AND (:kind IS NULL OR kind = :kind)
+    ORDER BY created_at, id LIMIT :limit
+""")  # noqa: S608  # no part of it comes from outside
+"""Read a user's memories, oldest first; a null limit is none. One statement is of one moment."""
+
+KNOWN = statement(
+    """
+    SELECT id, true AS is_present FROM memory WHERE user_id = :user_id AND id = ANY(:ids)
+    UNION ALL
+    SELECT memory_id, false FROM memory_archive
+    WHERE user_id = :user_id AND memory_id = ANY(:ids) AND reason = ANY(:reasons)
+""",
+    reasons=ARRAY(Text()),
+)
+"""Find those of some ids that a user has, and those in the archive for some reasons."""
+
+BEGIN_IMPORT = statement("""
+    INSERT INTO job (id, task, user_id, state, result)
+    VALUES (:id, :task, :user_id, 'accepted', CAST(:result AS jsonb)) ON CONFLICT DO NOTHING
+""")
+"""Record that an import has begun, with how far it is as its result so far."""
+
+ADVANCE_IMPORT = statement(
+    """
+    UPDATE job SET state = :state, result = CAST(:result AS jsonb), finished_at = now()
+    WHERE id = :id AND user_id = :user_id
+""",
+    state=Text(),
+)
+"""Write how far an import is, or its result."""
