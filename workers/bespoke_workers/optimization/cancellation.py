@@ -9,6 +9,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.jobs import Cancel, Cancelled
+from bespoke_schemas.memories import Import
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
 from bespoke_workers import errors
 from bespoke_workers.database import once, records
@@ -32,7 +33,7 @@ class Cancellation:
         self._outbox = outbox
 
     async def cancel(self, payload: Cancel) -> Cancelled:
-        """Stop a job: one that waits never begins, an optimization that runs is stopped.
+        """Stop a job: one that waits never begins, an optimization or import that runs is stopped.
 
         A batch is stopped with all of its users. ``cancelled`` is False where the job has
         ended already, and ``reason`` says how.
@@ -66,7 +67,7 @@ async def _cancel(session: AsyncSession, job_id: UUID, ended: list[UUID]) -> Can
         ended.append(job_id)
         return Cancelled(cancelled=True, reason="it had not begun, and will not")
     job = await session.get_one(Job, job_id, with_for_update=True)
-    if job.state == records.ACCEPTED:  # an import between two of its pages
+    if (job.state, job.task) == (records.ACCEPTED, Import.task):  # between two of its pages
         job.state, job.reason = "cancelled", WHILE_IT_RAN
         session.add(job)
         return Cancelled(cancelled=True, reason="it runs, and stops after the page that it is at")
