@@ -39,7 +39,7 @@ async def test_a_user_without_a_space_has_the_defaults(database_url: str) -> Non
     async with worker(database_url, Policy(max_memories=7)) as memories:
         got = await memories.get_policy(GetPolicy(user_id="ada"))
     assert got == DEFAULTS.model_copy(update={"max_memories": 7})
-    assert await query(database_url, "SELECT FROM memory_space") == []
+    assert await query(database_url, "SELECT user_id FROM memory_space") == []
 
 
 @in_loop
@@ -99,8 +99,8 @@ def test_what_is_not_allowed_is_named_and_changes_nothing(
             with pytest.raises(Refused) as refused:
                 await memories.set_policy(SetPolicy(user_id="ada", **given))
         assert str(refused.value).startswith(told)
-        assert await query(database_url, "SELECT FROM memory_space") == []
-        assert await query(database_url, "SELECT FROM job") == []
+        assert await query(database_url, "SELECT user_id FROM memory_space") == []
+        assert await query(database_url, "SELECT id FROM job") == []
 
     run()
 
@@ -189,7 +189,7 @@ def test_what_is_none_of_a_kind_is_refused(database_url: str, given: dict[str, A
         async with worker(database_url) as memories:
             with pytest.raises(Refused, match="policy of kind 'chat': got "):
                 await memories.set_policy(SetPolicy(user_id="ada", kind="chat", **given))
-        assert await query(database_url, "SELECT FROM memory_space") == []
+        assert await query(database_url, "SELECT user_id FROM memory_space") == []
 
     run()
 

@@ -249,6 +249,24 @@ async def test_compacting_finds_duplicates_under_a_changed_threshold(opened: Ope
 
 
 @in_loop
+async def test_a_dry_run_tells_what_would_go_and_removes_nothing(opened: Open) -> None:
+    async with opened(ANGLES_POLICY, ANGLES) as store:
+        for content in ("a 0", "a 25", "b 0"):
+            await stored(store, "ada", content)
+        tried = Compact(user_id="ada", dry_run=True, preset="aggressive")
+        report = await store.compact(tried)
+        assert report.deduplication is not None
+        assert report.total_compacted == report.deduplication.removed_count == 1
+        assert len(await held(store)) == 3
+        assert (await store.compact(Compact(user_id="ada", dry_run=True))).total_compacted == 0
+        await store.set_policy(SetPolicy(user_id="ada", preset="aggressive"))
+        assert await store.compact(Compact(user_id="ada")) == report
+        assert await store.compact(tried) == report
+        with pytest.raises(Refused, match="got 'bold'"):
+            await store.compact(Compact(user_id="ada", dry_run=True, preset="bold"))
+
+
+@in_loop
 async def test_force_runs_every_strategy(opened: Open) -> None:
     async with opened(SMALL) as store:
         for number in range(18):

@@ -57,11 +57,16 @@ def _one_source(fields: dict[str, Any]) -> bool:
     return (fields.get("records") is None) != (fields.get("source") is None)
 
 
+def _one_mode(fields: dict[str, Any]) -> bool:
+    forced, aged, dry = (bool(fields.get(name)) for name in ("force", "age_only", "dry_run"))
+    return not (aged and (forced or dry)) and (dry or fields.get("preset") is None)
+
+
 TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
+    memories.Compact: _one_mode,
     memories.FindSimilar: _either,
     memories.Update: _any_change,
     memories.Restore: _run_or_memory,
-    memories.Compact: lambda given: not (given.get("force") and given.get("age_only")),
     memories.Export: _one_target,
     memories.Import: _one_source,
 }

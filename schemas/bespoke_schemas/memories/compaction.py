@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from bespoke_schemas.fields import Moment, UserId
+from bespoke_schemas.fields import Moment, Name, UserId
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
 
@@ -51,6 +51,8 @@ class Compact(Payload[Compaction], queue=Queue.MEMORIES):
 
     Other than a store, it holds the memories against each other: those there before a change
     of threshold may be duplicates. ``age_only`` removes what is too old and looks at nothing else.
+    A ``dry_run`` removes nothing and answers what would go, under another ``preset`` if one is
+    given; fields that a user has set stand above it.
 
     Without a ``user_id`` it compacts everybody, a bounded number of users at a time, each by a
     job of their own; one user's failure is that user's alone. The answer comes when all are done.
@@ -59,11 +61,17 @@ class Compact(Payload[Compaction], queue=Queue.MEMORIES):
     user_id: UserId | None = None
     force: bool = False
     age_only: bool = False
+    dry_run: bool = False
+    preset: Name | None = None
 
     @model_validator(mode="after")
     def _one_mode(self) -> Self:
         if self.force and self.age_only:
             raise ValueError("force runs all four strategies, age_only one; give one of the two")
+        if self.dry_run and self.age_only:
+            raise ValueError("a dry_run tries all that a compaction does; leave out age_only")
+        if self.preset is not None and not self.dry_run:
+            raise ValueError("preset is for a dry_run; SetPolicy chooses a preset")
         return self
 
 

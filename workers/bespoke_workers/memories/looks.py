@@ -2,6 +2,9 @@
 
 from bespoke_workers.memories.statements import MEMORY, statement
 
+ONE_MOMENT = statement("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+"""Let all that a transaction reads be of the moment of its first look."""
+
 READ_UNCHANGED = statement(f"""
     SELECT {MEMORY} FROM memory AS m WHERE user_id = :user_id AND id = ANY(:ids)
         AND EXISTS (SELECT FROM memory_space WHERE user_id = m.user_id AND version = :version)

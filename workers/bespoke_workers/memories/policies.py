@@ -73,7 +73,7 @@ class Policies:
     async def get(self, payload: GetPolicy) -> PolicyInForce:
         """Return the policy in force for a user; without a space it is the default."""
         async with self._database.autocommit() as connection:
-            own = await _own(connection, payload.user_id)
+            own = await own_of(connection, payload.user_id)
         return in_force(payload.user_id, own, self._default, self._embedder)
 
     async def _write(self, payload: SetPolicy, connection: Connection) -> PolicyInForce:
@@ -92,9 +92,10 @@ class Policies:
     async def _held(self, connection: Connection, user_id: str) -> Own:
         """Read what the user has, in a space that exists and is locked from here on."""
         await make_and_lock(connection, user_id, self._embedder)
-        return await _own(connection, user_id)
+        return await own_of(connection, user_id)
 
 
-async def _own(connection: Connection, user_id: str) -> Own:
+async def own_of(connection: Connection, user_id: str) -> Own:
+    """Read what a user has of their own."""
     row = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).first()
     return NOTHING if row is None else (row.preset, row.policy)

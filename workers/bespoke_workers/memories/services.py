@@ -10,6 +10,7 @@ from bespoke_workers.memories.importing import Importing
 from bespoke_workers.memories.inspecting import Inspecting
 from bespoke_workers.memories.loading import Loader
 from bespoke_workers.memories.reading import Reading
+from bespoke_workers.memories.rehearsing import Rehearsing
 from bespoke_workers.memories.removal import Removal
 from bespoke_workers.memories.restoring import Restoring
 from bespoke_workers.memories.storing import Storing
@@ -42,4 +43,5 @@ class Services:
         self.removal = Removal(database, loader, default, clock)
         self.updating = Updating(database, loader, embedder, default, clock)
         self.sweeping = Sweeping(database, loader, embedder, default, clock)
+        self.rehearsing = Rehearsing(database, loader, embedder, default, clock)
         self.restoring = Restoring(database, loader, embedder, default, clock)

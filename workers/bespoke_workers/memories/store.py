@@ -149,7 +149,14 @@ class Memories:
         return await self._fitting.do(payload.user_id, lambda of: of.removal.clear(payload))
 
     async def compact(self, payload: memories.Compact) -> memories.Compaction:
-        """Compact one user's memories, as triggers say or by force; once per job id."""
+        """Compact one user's memories, as triggers say or by force; once per job id.
+
+        A dry run tells what would go. Raises Refused if the preset to be tried is unknown.
+        """
+        if payload.dry_run:
+            return await self._fitting.do(
+                whose(payload), lambda of: of.rehearsing.compact(payload)
+            )
         return await self._fitting.do(whose(payload), lambda of: of.sweeping.compact(payload))
 
     async def list_compactions(self, payload: memories.ListCompactions) -> memories.Compactions:

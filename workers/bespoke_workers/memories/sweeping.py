@@ -104,36 +104,51 @@ class Sweeping:
         loaded = await self._loader.load(connection, user_id)
         if loaded is None:
             return None
-        space = loaded.space
-        pairing = await self._pairing(connection, loaded, user_id)
-        rows = await standings(connection, user_id)
-        alike = await neighbours(
-            connection, user_id, loaded.index, rows, space.policy, force=payload.force
-        )
-        planned = plan.plan(
-            rows,
-            space.policy,
-            now,
-            force=payload.force,
-            pairs=pairing,
-            pause=space.pause,
-            neighbours=alike,
-        )
+        planned, pairing = await planned_over_all(connection, loaded, self._embedder, payload, now)
         space, report = await _carried_out(
-            connection, payload.id, user_id, space, planned, now, pairing
+            connection, payload.id, user_id, loaded.space, planned, now, pairing
         )
         return Compacted(space, planned.removed, report, (perf_counter() - started) * 1000)
 
-    async def _pairing(self, connection: Connection, loaded: Loaded, user_id: str) -> Pairing:
-        parameters = {"user_id": user_id, "probes": PROBES}
-        rows = (await connection.execute(statements.READ_PROBES, parameters)).all()
-        policy, dim = loaded.space.policy, loaded.space.dim
-        return Pairing(
-            loaded.index,
-            policy.threshold(self._embedder.threshold),
-            {row.id: from_bytes(row.embedding, dim) for row in rows if row.embedding is not None},
-            {row.id: row.facts for row in rows} if policy.dedup_guard else None,
-        )
+
+async def planned_over_all(
+    connection: Connection,
+    loaded: Loaded,
+    embedder: Embedder,
+    payload: Compact,
+    now: datetime,
+) -> tuple[plan.Plan, Pairing]:
+    """Plan the compaction of a user's memories, held against each other; change nothing."""
+    user_id, space = whose(payload), loaded.space
+    pairing = await _pairing(connection, loaded, embedder, user_id)
+    rows = await standings(connection, user_id)
+    alike = await neighbours(
+        connection, user_id, loaded.index, rows, space.policy, force=payload.force
+    )
+    planned = plan.plan(
+        rows,
+        space.policy,
+        now,
+        force=payload.force,
+        pairs=pairing,
+        pause=space.pause,
+        neighbours=alike,
+    )
+    return planned, pairing
+
+
+async def _pairing(
+    connection: Connection, loaded: Loaded, embedder: Embedder, user_id: str
+) -> Pairing:
+    parameters = {"user_id": user_id, "probes": PROBES}
+    rows = (await connection.execute(statements.READ_PROBES, parameters)).all()
+    policy, dim = loaded.space.policy, loaded.space.dim
+    return Pairing(
+        loaded.index,
+        policy.threshold(embedder.threshold),
+        {row.id: from_bytes(row.embedding, dim) for row in rows if row.embedding is not None},
+        {row.id: row.facts for row in rows} if policy.dedup_guard else None,
+    )
 
 
 def whose(payload: Compact) -> str:

@@ -30,6 +30,7 @@ from bespoke_workers.memories.index import Hit, to_bytes
 from bespoke_workers.memories.merging import Judged, outcome
 from bespoke_workers.memories.neighbours import looked_up, nearest
 from bespoke_workers.memories.pairing import Pairing
+from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.restoring import Return
 from bespoke_workers.memories.sweeping import PROBES, whose
 from bespoke_workers.memories.updating import other_side
@@ -75,15 +76,29 @@ def compact(
         planned = plan.aged(rows, space.counters.policy, now, pause=space.counters.pause)
         aged = _carried_out(space, removal, planned, perf_counter())
         return Done(aged.report, partial(tell, aged))
-    newest = sorted(space.rows.values(), key=lambda row: row.standing.created_at, reverse=True)
-    pairing = Pairing(
-        space.index,
-        space.threshold,
-        {row.memory.id: space.vector(row.memory.id) for row in newest[:PROBES]},
-        {row.memory.id: row.facts for row in newest} if space.counters.policy.dedup_guard else None,
-    )
+    pairing = _pairing(space, space.counters.policy)
     compacted = _compact(space, removal, now, force=payload.force, pairing=pairing)
     return Done(compacted.report, partial(tell, compacted))
+
+
+def rehearse(
+    space: UserSpace, payload: memories.Compact, now: datetime
+) -> Done[memories.Compaction]:
+    """Tell what a compaction would remove, under another preset if one is given."""
+    policy = space.policy_with(payload.preset)
+    pairing = _pairing(space, policy)
+    planned = _planned(space, policy, now, force=payload.force, pairing=pairing)
+    return Done(memories.Compaction.model_validate(planned.report.as_dict()))
+
+
+def _pairing(space: UserSpace, policy: Policy) -> Pairing:
+    newest = sorted(space.rows.values(), key=lambda row: row.standing.created_at, reverse=True)
+    return Pairing(
+        space.index,
+        policy.threshold(space.embedder_threshold),
+        {row.memory.id: space.vector(row.memory.id) for row in newest[:PROBES]},
+        {row.memory.id: row.facts for row in newest} if policy.dedup_guard else None,
+    )
 
 
 def update(
@@ -171,6 +186,32 @@ def _settle(removal: Removal, merged: Merge, similarities: Mapping[UUID, float])
     removal.merge(kept)
 
 
+def _planned(
+    space: UserSpace,
+    policy: Policy,
+    now: datetime,
+    *,
+    just_stored: Collection[UUID] = (),
+    force: bool = False,
+    pairing: Pairing | None = None,
+) -> plan.Plan:
+    rows = [row.standing for row in space.rows.values()]
+    alike = None
+    if policy.eviction != "oldest":
+        sought = looked_up(candidates(rows, policy, just_stored=just_stored, force=force))
+        alike = nearest({one: space.vector(one) for one in sought}, space.index, {})
+    return plan.plan(
+        rows,
+        policy,
+        now,
+        just_stored=just_stored,
+        force=force,
+        pairs=pairing,
+        pause=space.counters.pause,
+        neighbours=alike,
+    )
+
+
 def _compact(
     space: UserSpace,
     removal: Removal,
@@ -180,21 +221,14 @@ def _compact(
     force: bool = False,
     pairing: Pairing | None = None,
 ) -> Compacted:
-    started, policy = perf_counter(), space.counters.policy
-    rows = [row.standing for row in space.rows.values()]
-    alike = None
-    if policy.eviction != "oldest":
-        sought = looked_up(candidates(rows, policy, just_stored=just_stored, force=force))
-        alike = nearest({one: space.vector(one) for one in sought}, space.index, {})
-    planned = plan.plan(
-        rows,
-        policy,
+    started = perf_counter()
+    planned = _planned(
+        space,
+        space.counters.policy,
         now,
         just_stored=just_stored,
         force=force,
-        pairs=pairing,
-        pause=space.counters.pause,
-        neighbours=alike,
+        pairing=pairing,
     )
     if just_stored and not planned.removed:
         space.counters = space.counters.after_compaction(planned)

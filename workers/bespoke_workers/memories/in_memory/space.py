@@ -31,7 +31,7 @@ class UserSpace:
         self.archive: list[Gone] = []
         self.runs: list[CompactionRun] = []
         self.index = UserIndex([], np.empty((0, embedder.dim)), embedder.dim)
-        self._threshold = embedder.threshold
+        self.embedder_threshold = embedder.threshold
         self._default = default
         self.counters = Space(
             version=0,
@@ -55,7 +55,11 @@ class UserSpace:
     @property
     def threshold(self) -> float:
         """The cosine from which two memories count as similar enough to be one."""
-        return self.counters.policy.threshold(self._threshold)
+        return self.counters.policy.threshold(self.embedder_threshold)
+
+    def policy_with(self, preset: str | None) -> Policy:
+        """Return the policy under a preset in place of the user's own; None leaves that."""
+        return resolve(preset or self.own[0], self.own[1], default=self._default)
 
     def follow(self, own: Own) -> None:
         """Keep to another policy; what is low has to be judged anew."""

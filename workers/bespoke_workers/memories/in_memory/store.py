@@ -96,8 +96,9 @@ class InMemoryStore:
         user_id = whose(payload)
         if user_id not in self._spaces:
             return self._once(payload, lambda: Done(memories.Compaction()))
+        change = changes.rehearse if payload.dry_run else changes.compact
         return self._once(
-            payload, lambda: changes.compact(self._seen(user_id), payload, self._clock())
+            payload, lambda: change(self._seen(user_id), payload, self._clock())
         )
 
     async def restore(self, payload: memories.Restore) -> memories.Restored:
