@@ -2,8 +2,12 @@
 
 from datetime import timedelta
 
+import pytest
+
 from bespoke_schemas.memories import Compact, Count, Search, Stored
+from bespoke_workers.memories import scoring
 from bespoke_workers.memories.policy import Policy
+from bespoke_workers.memories.scoring import ScoringFailed
 from bespoke_workers.memories.store import Memories
 from bespoke_workers.observe import events
 from tests.integration.memory_workers import (
@@ -204,3 +208,37 @@ async def test_compactions_are_told_as_events(database_url: str) -> None:
         {"event": "dspy.memory.size_compaction", "trigger": "size_limit_exceeded", **facts, **user},
         {"event": "dspy.memory.compaction_complete", **facts, **user},
     ]
+
+
+@in_loop
+async def test_a_scoring_that_fails_loses_no_store_and_does_nothing_by_half(
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scoring, "_registered", dict(scoring._registered))
+
+    @scoring.scoring("broken")
+    def broken(access_count: int, most_accessed: int, age_days: float) -> float:
+        raise ZeroDivisionError("with contents")
+
+    told: list[events.Event] = []
+    end = events.subscribe("dspy.memory.scoring_failed", told.append)
+    policy = Policy(max_memories=60, scoring="broken")
+    async with worker(database_url, policy) as memories:
+        await fill(memories, 60)
+        await memories.search(Search(user_id="ada", query=word(5), limit=1))
+        stored = await remember(memories, "ada", word(60))  # over the limit: size goes first
+        assert stored.compaction.relevance_pruning is None
+        assert stored.compaction.total_compacted == 13
+        await fill(memories, 4, start=61)
+        reason = (
+            "scoring 'broken' raised ZeroDivisionError; correct "
+            f"{broken.__module__}.{broken.__qualname__}, or set another scoring"
+        )
+        assert [event["reason"] for event in told] == [reason]
+        before = await contents(database_url, "ada")
+        with pytest.raises(ScoringFailed, match="raised ZeroDivisionError"):
+            await memories.compact(Compact(user_id="ada", force=True))
+        assert await contents(database_url, "ada") == before
+        await assert_sound(database_url, "ada", policy)
+    end()

@@ -84,6 +84,7 @@ async def test_fields_stand_above_the_preset_until_they_are_reset(database_url: 
             {"similarity_threshold": 1.5},
             "policy field similarity_threshold: got 1.5, allowed: a number from -1 to 1",
         ),
+        ({"scoring": "bold"}, "unknown scoring 'bold'; registered: default; set BESPOKE_PROGRAMS"),
         (
             {"eviction": "newest"},
             "policy field eviction: got 'newest', allowed: oldest or redundant",

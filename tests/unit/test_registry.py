@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bespoke_workers import modules
 from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.programs import registry
 
@@ -23,7 +24,7 @@ class Support:
 def registry_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     known = set(sys.modules)
     monkeypatch.setattr(registry, "_registered", {})
-    monkeypatch.setattr(registry, "_imported", set())
+    monkeypatch.setattr(modules, "_imported", set())
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield
@@ -92,7 +93,7 @@ def test_modules_are_found_in_the_working_directory(
     write(tmp_path, "desk_programs", "desk")
     monkeypatch.chdir(tmp_path)
 
-    registry.load_modules(["desk_programs"])
+    modules.load(["desk_programs"])
 
     assert registry.names() == ["desk"]
 
@@ -102,10 +103,10 @@ def test_a_module_is_imported_once_and_may_be_reloaded(
 ) -> None:
     write(tmp_path, "desk_programs", "desk", marker=1)
     monkeypatch.chdir(tmp_path)
-    registry.load_modules(["desk_programs"])
+    modules.load(["desk_programs"])
     first = registry.get("desk").factory
 
-    registry.load_modules(["desk_programs"])
+    modules.load(["desk_programs"])
     assert registry.get("desk").factory is first
 
     write(tmp_path, "desk_programs", "desk", marker=20)
@@ -119,7 +120,7 @@ def test_a_module_that_is_not_there_is_named(
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(Misconfigured) as wrong:
-        registry.load_modules(["no_such_module"])
+        modules.load(["no_such_module"])
 
     assert str(wrong.value).startswith(
         "BESPOKE_PROGRAMS: cannot import 'no_such_module': No module named 'no_such_module';"
@@ -135,10 +136,10 @@ def test_a_module_that_raises_is_named_and_can_be_mended(
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(Misconfigured, match="'desk_programs' raised ZeroDivisionError on import"):
-        registry.load_modules(["desk_programs"])
+        modules.load(["desk_programs"])
 
     (tmp_path / "desk_programs.py").write_text(source)
-    registry.load_modules(["desk_programs"])
+    modules.load(["desk_programs"])
     assert registry.names() == ["desk"]
 
 

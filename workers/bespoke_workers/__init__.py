@@ -1,16 +1,17 @@
 """Bespoke's workers: they remember, learn, optimize and export for each user.
 
-``program`` registers a DSPy program of the application; ``celery`` is the application
-that ``celery -A bespoke_workers worker`` runs; ``MemoryToolset`` gives an agent the memories of
-one user, and ``InMemoryStore`` keeps memories without servers. All are imported at first use:
-registering a program needs no broker, and a worker that serves only memories needs no DSPy.
+``program`` registers a DSPy program of the application, ``scoring`` a function that says how much
+memories are worth; ``celery`` is what ``celery -A bespoke_workers worker`` runs;
+``MemoryToolset`` gives an agent the memories of one user, and ``InMemoryStore`` keeps memories
+without servers. All are imported at first use: registering a program needs no broker, and a
+worker that serves only memories needs no DSPy.
 """
 
 from typing import Any
 
 __version__ = "0.1.0"
 
-__all__ = ["InMemoryStore", "MemoryToolset", "__version__", "celery", "program"]
+__all__ = ["InMemoryStore", "MemoryToolset", "__version__", "celery", "program", "scoring"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
         from bespoke_workers.programs.registry import program
 
         return program
+    if name == "scoring":
+        from bespoke_workers.memories.scoring import scoring
+
+        return scoring
     if name == "MemoryToolset":
         from bespoke_workers.memories.toolset import MemoryToolset
 

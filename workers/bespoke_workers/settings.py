@@ -5,7 +5,7 @@ import os
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     max_age_days: int = Field(default=90, ge=1)
     low_access_threshold: float = Field(default=0.1, ge=0, le=1)
     dedup_guard: bool = True
+    eviction: Literal["oldest", "redundant"] = "oldest"
+    scoring: str = "default"  # a function that a module of ``programs`` registers
     kind_policies: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(default_factory=dict)
     policy_rollout: str | None = None  # preset:percentage of the users without one of their own
     index_cache_mib: int = Field(default=256, ge=1)  # per worker process

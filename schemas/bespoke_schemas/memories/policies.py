@@ -33,6 +33,7 @@ class PolicyInForce(Result):
     low_access_threshold: float
     dedup_guard: bool
     eviction: str
+    scoring: str = "default"
     kinds: dict[str, KindInForce] = Field(default_factory=dict)
 
 
@@ -55,6 +56,7 @@ class SetPolicy(Payload[PolicyInForce], queue=Queue.MEMORIES):
     low_access_threshold: float | None = None
     dedup_guard: bool | None = None
     eviction: Name | None = None
+    scoring: Name | None = None
     reset: bool = False
 
 

@@ -12,6 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import uuid7
 from bespoke_schemas.examples import Add, Added, AddMany
+from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.database.tables import Example, Learner
@@ -49,7 +50,7 @@ class Examples:
 
     async def add(self, payload: Add) -> Added:
         """Add one example; raises Refused for an unknown program or a field that is missing."""
-        registry.load_modules(self._settings.programs)
+        modules.load(self._settings.programs)
         check(payload.program, [payload.example])
         return await once(
             self._database,
@@ -59,7 +60,7 @@ class Examples:
 
     async def add_many(self, payload: AddMany) -> Added:
         """Add all of the examples or, if one of them is refused, none."""
-        registry.load_modules(self._settings.programs)
+        modules.load(self._settings.programs)
         check(payload.program, payload.examples)
         return await once(
             self._database,

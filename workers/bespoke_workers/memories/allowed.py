@@ -42,4 +42,6 @@ _ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "low_access_threshold": _real(0, 1),
     "dedup_guard": ("true or false", lambda value: type(value) is bool),
     "eviction": (" or ".join(EVICTIONS), lambda value: value in EVICTIONS),
+    # Which are registered may differ from worker to worker while they are replaced.
+    "scoring": ("the name of a scoring", lambda value: type(value) is str),
 }

@@ -14,6 +14,7 @@ from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.index import UserIndex
 from bespoke_workers.memories.neighbours import neighbours
+from bespoke_workers.memories.scoring import ScoringFailed
 from bespoke_workers.memories.space import Space
 from bespoke_workers.observe import events
 
@@ -29,6 +30,7 @@ class Compacted:
     removed: tuple[UUID, ...] = ()
     report: Compaction = NOTHING
     duration_ms: float = 0.0
+    failure: ScoringFailed | None = None
 
     def tell(self, user_id: str) -> None:
         """Emit the events of a check whose transaction is committed."""
@@ -38,6 +40,8 @@ class Compacted:
             duration_ms=round(self.duration_ms, 3),
             removed_count=self.report.total_compacted,
         )
+        if self.failure is not None:
+            events.emit("dspy.memory.scoring_failed", user_id=user_id, reason=str(self.failure))
         for strategy in STRATEGIES:
             done = getattr(self.report, strategy)
             if done is not None:
@@ -82,7 +86,13 @@ async def compact(
         unindexed=unindexed,
     )
     planned = plan.plan(
-        rows, space.policy, now, just_stored=just_stored, pause=space.pause, neighbours=alike
+        rows,
+        space.policy,
+        now,
+        just_stored=just_stored,
+        pause=space.pause,
+        neighbours=alike,
+        lenient=True,  # what the user has just said is not lost for it
     )
     await archive.take_all(planned)
     report = Compaction.model_validate(planned.report.as_dict())
@@ -93,6 +103,7 @@ async def compact(
         planned.removed,
         report,
         (perf_counter() - started) * 1000,
+        planned.failure,
     )
 
 

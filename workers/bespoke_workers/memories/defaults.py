@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bespoke_workers.errors import Misconfigured, Refused
+from bespoke_workers.memories import scoring
 from bespoke_workers.memories.kinds import Kinds, kinds_of
 from bespoke_workers.memories.policy import DEFAULT, Policy, resolve
 from bespoke_workers.memories.rollout import Rollout
@@ -21,11 +22,14 @@ class Defaults:
     @classmethod
     def from_settings(cls, settings: Settings) -> "Defaults":
         """Read the defaults; raises Misconfigured naming the setting that is wrong."""
+        scoring.look_in(settings.programs)
         policy = Policy(
             max_memories=settings.max_memories,
             max_age_days=settings.max_age_days,
             low_access_threshold=settings.low_access_threshold,
             dedup_guard=settings.dedup_guard,
+            eviction=settings.eviction,
+            scoring=settings.scoring,
             kinds=_kinds(settings),
         )
         return cls(policy, _rollout(settings))

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from bespoke_workers.memories import compaction
+from bespoke_workers.memories import compaction, scoring
 from bespoke_workers.memories.compaction import Report, StrategyReport
 from bespoke_workers.memories.eviction import Neighbours, evicted
 from bespoke_workers.memories.policy import Policy
+from bespoke_workers.memories.scoring import ScoringFailed
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Plan:
 
     `merged` names for each duplicate removed the memory that stays in its place, which takes over
     its accesses in `kept`. `pause` is how many memories must be stored before the next pruning.
+    `failure` is why relevance, which was due, could judge nothing.
     """
 
     size: tuple[UUID, ...]
@@ -56,6 +58,7 @@ class Plan:
     kept: tuple[Row, ...]
     report: Report
     pause: int
+    failure: ScoringFailed | None = None
 
     @property
     def removed(self) -> tuple[UUID, ...]:
@@ -73,6 +76,7 @@ def plan(
     pairs: Pairs | None = None,
     pause: int = 0,
     neighbours: Neighbours | None = None,
+    lenient: bool = False,
 ) -> Plan:
     """Return what compaction of one user's rows removes; nothing is changed.
 
@@ -81,6 +85,9 @@ def plan(
     `max_memories`. `force` sets off all four, whatever their triggers. `pause` is how many
     memories still have to be stored before the next pruning, `neighbours` what an eviction of the
     redundant goes by.
+
+    Raises ScoringFailed where relevance is due and the policy's scoring fails; a `lenient` plan
+    leaves relevance out then, and pauses it as if it had pruned.
     """
     kept = list(rows)
     size = evicted(kept, policy, just_stored=just_stored, force=force, neighbours=neighbours)
@@ -89,7 +96,13 @@ def plan(
     age = _too_old(kept, policy, now, just_stored)
     kept, age_report = _without(kept, age, compaction.AGE_TRIGGER, force)
     merged, kept, merge_report = _deduplicated(kept, pairs, just_stored, force)
-    relevance = _irrelevant(kept, policy, now, just_stored, force, pause)
+    failure = None
+    try:
+        relevance = _irrelevant(kept, policy, now, just_stored, force, pause)
+    except ScoringFailed as error:
+        if not lenient:
+            raise
+        relevance, failure, pause = [], error, compaction.relevance_quota(len(kept))
     kept, relevance_report = _without(kept, relevance, compaction.RELEVANCE_TRIGGER, force)
     return Plan(
         size=size.all,
@@ -99,6 +112,7 @@ def plan(
         kept=tuple(kept),
         report=Report(size_report, age_report, merge_report, relevance_report),
         pause=len(relevance) or pause,
+        failure=failure,
     )
 
 
@@ -188,10 +202,12 @@ def _irrelevant(
     if not forced and not compaction.relevance_due(len(rows), most, low, 0, pause):
         return []
 
+    score = scoring.judge(policy.scoring)
+
     def worth(row: Row) -> tuple[float, datetime, UUID]:
         age_days = (now - row.age_from) / timedelta(days=1)
         return (
-            compaction.relevance_score(row.access_count, most, age_days),
+            score(row.access_count, most, age_days),
             row.age_from,
             row.id,
         )

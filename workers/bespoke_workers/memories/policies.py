@@ -9,7 +9,7 @@ from typing import Any
 from bespoke_schemas.memories import GetPolicy, PolicyInForce, SetPolicy
 from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
-from bespoke_workers.memories import statements
+from bespoke_workers.memories import scoring, statements
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.locking import locked, make_and_lock
@@ -23,9 +23,14 @@ NOTHING: Own = (None, {})
 
 
 def changed(own: Own, payload: SetPolicy) -> Own:
-    """Return what the user has of their own after the payload; None leaves a field as it is."""
+    """Return what the user has of their own after the payload; None leaves a field as it is.
+
+    Raises Refused if the scoring is unknown.
+    """
     given = {name: getattr(payload, name) for name in ("preset", *FIELDS)}
     given = {name: value for name, value in given.items() if value is not None}
+    if payload.scoring is not None:
+        scoring.get(payload.scoring)
     if payload.kind is not None:
         return own[0], {**own[1], "kinds": _changed_kinds(own[1].get("kinds", {}), payload, given)}
     preset, overrides = NOTHING if payload.reset else own

@@ -19,7 +19,8 @@ class Policy:
     `similarity_threshold` is a cosine; None is the embedder's own. `low_access_threshold` is a
     share of the user's most accessed memory. `dedup_guard` keeps apart what differs in numbers or
     negations. `eviction` is the order in which size compaction removes: what was touched longest
-    ago, or what nobody reads and another memory says too. `kinds` are the rules of single kinds.
+    ago, or what nobody reads and another memory says too. `scoring` names the function by which
+    relevance judges. `kinds` are the rules of single kinds.
     """
 
     max_memories: int = 1000
@@ -28,6 +29,7 @@ class Policy:
     low_access_threshold: float = 0.1
     dedup_guard: bool = True
     eviction: str = "oldest"
+    scoring: str = "default"
     kinds: Kinds = field(default_factory=dict, hash=False)
 
     def threshold(self, embedder_threshold: float) -> float:

@@ -102,7 +102,7 @@ class Space:
         """Whether size or age are over their limits, or the rows have to be looked at."""
         return (
             compaction.size_excess(self.count, self.policy.max_memories) > 0
-            or self._is_age_due(now)
+            or self.is_age_due(now)
             or self.stored_total >= self.relevance_check_at
             or self.policy_digest != self.policy.digest
             or self._is_kind_due(now)
@@ -115,12 +115,6 @@ class Space:
         if self.policy.has_ages_by_kind and self.policy_digest == self.policy.digest:
             return self._is_kind_due(now)
         return True
-
-    def _is_age_due(self, now: datetime) -> bool:
-        if self.policy.has_ages_by_kind:
-            return False  # the marks of the kinds tell
-        cutoff = compaction.age_cutoff(now, self.policy.max_age_days)
-        return compaction.age_due(self.oldest_created_at, cutoff)
 
     def _is_kind_due(self, now: datetime) -> bool:
         if not self.policy.kinds:
@@ -140,8 +134,8 @@ class Space:
         """Return the space as a compaction left it, its counters and watermarks exact."""
         most = max((row.access_count for row in planned.kept), default=0)
         pause_until = self.relevance_pause_until
-        if planned.relevance:
-            pause_until = self.stored_total + len(planned.relevance)
+        if planned.relevance or planned.failure is not None:
+            pause_until = self.stored_total + planned.pause
         return replace(
             self,
             count=len(planned.kept),

@@ -154,9 +154,7 @@ class Memories:
         A dry run tells what would go. Raises Refused if the preset to be tried is unknown.
         """
         if payload.dry_run:
-            return await self._fitting.do(
-                whose(payload), lambda of: of.rehearsing.compact(payload)
-            )
+            return await self._fitting.do(whose(payload), lambda of: of.rehearsing.compact(payload))
         return await self._fitting.do(whose(payload), lambda of: of.sweeping.compact(payload))
 
     async def list_compactions(self, payload: memories.ListCompactions) -> memories.Compactions:

@@ -20,6 +20,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.optimization import BatchSummary, OptimizeTier, Tier
+from bespoke_workers import modules
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
@@ -95,7 +96,7 @@ class Batches:
 
         Raises Transient if the broker is away.
         """
-        registry.load_modules(self._settings.programs)
+        modules.load(self._settings.programs)
         tonight = datetime.now(ZoneInfo(self._settings.timezone)).date()
         for program in registry.names():
             payload = OptimizeTier(
@@ -130,7 +131,7 @@ class Batches:
             if job.state != "done":
                 raise records.failure(job.state, job.reason)
             return BatchSummary.model_validate(job.result)
-        registry.load_modules(self._settings.programs)
+        modules.load(self._settings.programs)
         registry.get(payload.program)
         lm.require(self._settings)
         key = _key(payload)

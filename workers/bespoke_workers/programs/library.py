@@ -11,6 +11,7 @@ from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import programs
+from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.database.tables import ProgramVersion
@@ -34,7 +35,7 @@ class Library:
 
     def registered(self, name: str) -> Program:
         """Return a program that the application's modules register; Refused if none does."""
-        registry.load_modules(self._modules)
+        modules.load(self._modules)
         return registry.get(name)
 
     def module_for(self, program: str, version: ProgramVersion | None) -> "dspy.Module":

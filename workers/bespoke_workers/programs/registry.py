@@ -4,22 +4,18 @@ A registered class is built without arguments, once for each use. Nothing here i
 the application's module does, when it is imported.
 """
 
-import importlib
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from bespoke_schemas.fields import NAME_LIMIT
-from bespoke_workers.errors import BespokeError, Misconfigured, Refused
+from bespoke_workers.errors import Misconfigured, Refused
 
 Factory = Callable[[], Any]
 Metric = Callable[..., Any]
 FactoryT = TypeVar("FactoryT", bound=Callable[..., Any])
 
 _registered: dict[str, "Program"] = {}
-_imported: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -78,43 +74,6 @@ def get(name: str) -> Program:
 def names() -> list[str]:
     """Return the names of all registered programs, sorted."""
     return sorted(_registered)
-
-
-def load_modules(modules: Iterable[str]) -> None:
-    """Import the modules that register programs, each once for this process.
-
-    They are looked for in the working directory too, as Celery does with the application it
-    is given. Raises Misconfigured naming the module that cannot be imported.
-    """
-    for module in modules:
-        if module not in _imported:
-            _import(module)
-            _imported.add(module)
-
-
-def _import(module: str) -> None:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        # It stays: a module may import its neighbours later, inside a function.
-        sys.path.insert(0, here)
-    try:
-        importlib.import_module(module)
-    except BespokeError:
-        raise
-    except ImportError as error:
-        raise Misconfigured(
-            f"BESPOKE_PROGRAMS: cannot import {module!r}: {_one_line(error)}; correct the name, "
-            "or start the workers in the directory that holds it"
-        ) from error
-    except Exception as error:
-        raise Misconfigured(
-            f"BESPOKE_PROGRAMS: {module!r} raised {type(error).__name__} on import; "
-            f"run `python -c 'import {module}'` to see where"
-        ) from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _check(name: object, inputs: object, metric: object) -> None:

@@ -209,6 +209,7 @@ def _planned(
         pairs=pairing,
         pause=space.counters.pause,
         neighbours=alike,
+        lenient=bool(just_stored),
     )
 
 
@@ -254,7 +255,8 @@ def _carried_out(
         removal.take_all(planned)
         removal.record(report)
         space.counters = space.counters.after_compaction(planned)
-    return Compacted(space.counters, planned.removed, report, (perf_counter() - started) * 1000)
+    taken_ms = (perf_counter() - started) * 1000
+    return Compacted(space.counters, planned.removed, report, taken_ms, planned.failure)
 
 
 def _merge(space: UserSpace, removal: Removal, planned: plan.Plan, pairing: Pairing | None) -> None:

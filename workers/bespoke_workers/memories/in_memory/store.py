@@ -97,9 +97,7 @@ class InMemoryStore:
         if user_id not in self._spaces:
             return self._once(payload, lambda: Done(memories.Compaction()))
         change = changes.rehearse if payload.dry_run else changes.compact
-        return self._once(
-            payload, lambda: change(self._seen(user_id), payload, self._clock())
-        )
+        return self._once(payload, lambda: change(self._seen(user_id), payload, self._clock()))
 
     async def restore(self, payload: memories.Restore) -> memories.Restored:
         """Bring memories back from the archive, within the policy."""
