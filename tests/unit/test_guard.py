@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bespoke_workers.memories.guard import facts, same_facts
-from bespoke_workers.memories.guard_words import NEGATIONS, NEGATIONS_ANYWHERE, NUMBERS, RARELY
+from bespoke_workers.memories.guard_numbers import NUMBERS
+from bespoke_workers.memories.guard_words import (
+    CONTRASTS,
+    CONTRASTS_ANYWHERE,
+    NEGATIONS,
+    NEGATIONS_ANYWHERE,
+    RARELY,
+    UNITS,
+)
 from bespoke_workers.memories.lexical import normal_form
 
 PAIRS = Path(__file__).parents[2] / "benchmarks" / "pairs.jsonl"
@@ -53,6 +61,31 @@ sentences = st.lists(st.sampled_from(["she", "eats", "the", "soup", "at", "home"
         ("I don\u2019t eat meat", "I DONT EAT MEAT"),
         ("I never eat meat", "I don't eat meat"),
         ("coffee without sugar", "coffee with no sugar"),
+        ("at 7 h 30", "à 7h30"),
+        ("50 per cent", "50%"),
+        ("fünfzig Prozent", "50 %"),
+        ("500 euros", "€500"),
+        ("5 kilometres", "5km"),
+        ("three hours", "3 hours"),
+        ("daily", "every day"),
+        ("quatre-vingt-dix-sept", "97"),
+        ("soixante et onze", "71"),
+        ("vingt et un élèves", "21 élèves"),
+        ("treinta y dos", "32"),
+        ("trinta e dois", "32"),
+        ("trentadue", "32"),
+        ("ventotto", "28"),
+        ("tweeëntwintig", "22"),
+        ("hundertfünfzehn", "115"),
+        ("dreitausendzweihundert", "3200"),
+        ("двадцать пять", "25"),
+        ("خمسة", "5"),
+        ("الساعة ٦", "الساعة 6"),
+        ("der dritte Stock", "der 3. Stock"),
+        ("I don't smoke any more", "I no longer smoke"),
+        ("isn't able", "is unable"),
+        ("j'aime pas", "je n'aime pas"),
+        ("nobody", "no one"),
     ],
 )
 def test_the_same_facts_in_other_words(a: str, b: str) -> None:
@@ -93,22 +126,87 @@ def test_the_same_facts_in_other_words(a: str, b: str) -> None:
         ("他喜欢猫", "他不喜欢猫"),
         ("肉を食べる", "肉を食べない"),
         ("мне нравится", "мне не нравится"),
+        ("quarter to nine", "quarter past nine"),
+        ("ten to six", "ten past six"),
+        ("Viertel vor acht", "Viertel nach acht"),
+        ("half past six", "half past seven"),
+        ("um halb sieben", "um sieben"),
+        ("sept heures et demie", "sept heures"),
+        ("from 9 to 5", "from 5 to 9"),
+        ("am 3. Mai", "am 13. Mai"),
+        ("on 3 May", "on 3 June"),
+        ("twice a week", "twice a month"),
+        ("on Tuesdays", "on Thursdays"),
+        ("70 kg", "70 lb"),
+        ("5 miles", "5 km"),
+        ("500 dollars", "500 euros"),
+        ("5 kg", "5"),
+        ("7 in the morning", "7 in the evening"),
+        ("im ersten Stock", "im vierten Stock"),
+        ("au premier étage", "au deuxième étage"),
+        ("el segundo piso", "el tercer piso"),
+        ("ventuno", "ventotto"),
+        ("vingt et un", "vingt"),
+        ("treinta y un", "treinta"),
+        ("七点半", "七点"),
+        ("午前七時", "午後七時"),
+        ("на пятом этаже", "на шестом этаже"),
+        ("خمسة وعشرون", "خمسة وثلاثون"),
+        ("दो बच्चे", "तीन बच्चे"),
+        ("고양이 두 마리", "고양이 세 마리"),
+        ("never smoked", "no longer smokes"),
+        ("nie geraucht", "raucht nicht mehr"),
+        ("happy", "unhappy"),
+        ("möglich", "unmöglich"),
+        ("everything and fish", "everything but fish"),
+        ("not impossible", "impossible"),
+        ("j'en veux encore", "j'en veux plus"),
+        ("fuma", "non fuma più"),
+        ("砂糖入りの紅茶", "砂糖なしの紅茶"),
+        ("砂糖を入れて飲む", "砂糖を入れずに飲む"),
+        ("et yiyor", "et yemiyor"),
+        ("şekerli", "şekersiz"),
+        ("قهوة بسكر", "قهوة بلا سكر"),
+        ("دخن أمس", "وما دخن أمس"),
+        ("14a Mill Lane", "14b Mill Lane"),
+        ("likes tea", "likes sugar-free tea"),
+        ("Tee", "zuckerfreier Tee, zuckerfrei"),
+        ("takes sugar", "gave up sugar"),
+        ("has milk", "is out of milk"),
+        ("hot summers", "cold summers"),
+        ("loves it", "hates it"),
+        ("left side", "right side"),
     ],
 )
 def test_other_facts_in_nearly_the_same_words(a: str, b: str) -> None:
     assert not same_facts(a, b)
 
 
-def test_the_labelled_pairs_are_told_apart_where_number_or_negation_differ() -> None:
+def test_every_labelled_number_and_negation_is_told_apart_and_no_repeat_is() -> None:
     pairs = [json.loads(line) for line in PAIRS.read_text(encoding="utf-8").splitlines()]
     wrong = [
         pair
         for pair in pairs
-        if (pair["kind"] in {"number", "negation"} and same_facts(pair["a"], pair["b"]))
+        if (pair["kind"] in {"number", "negation", "antonym"} and same_facts(pair["a"], pair["b"]))
         or (pair["same"] and not same_facts(pair["a"], pair["b"]))
     ]
 
+    assert len(pairs) >= 200
     assert not wrong
+
+
+@pytest.mark.parametrize("word", ["under", "until", "unit", "uncle", "unser", "ungefähr", "unter"])
+def test_what_begins_with_un_is_not_always_a_negation(word: str) -> None:
+    assert "not" not in facts(word)
+
+
+def test_each_side_of_a_contrast_is_a_fact() -> None:
+    words = {*CONTRASTS, *CONTRASTS_ANYWHERE}
+    assert [word for word in words if normal_form(word) != word or not facts(word)] == []
+
+
+def test_a_unit_makes_another_amount() -> None:
+    assert [unit for unit in UNITS if same_facts(f"5 {unit}", "5")] == []
 
 
 @pytest.mark.parametrize("word", sorted(NEGATIONS | set(NEGATIONS_ANYWHERE)))
@@ -122,9 +220,13 @@ def test_rarely_is_neither_always_nor_never(word: str) -> None:
     assert facts(word) == "rarely1"
 
 
-@pytest.mark.parametrize(("word", "worth"), sorted(NUMBERS.items()))
-def test_each_number_word_is_its_number(word: str, worth: int) -> None:
-    assert facts(word) == facts(f"{worth} soups") == str(worth)
+def test_each_number_word_is_its_number() -> None:
+    wrong = {
+        word: facts(word)
+        for word, worth in NUMBERS.items()
+        if not facts(word) == facts(f"{worth} soups") == str(worth)
+    }
+    assert wrong == {}
 
 
 @given(texts)
