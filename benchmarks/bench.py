@@ -64,7 +64,7 @@ class Servers:
         return int(self.ask(query))
 
     def worker(self, queues: str, **settings: str) -> WorkerContainer:
-        """Return a worker with two processes, not started."""
+        """Return a worker of one process, which runs its tasks itself; not started."""
         return WorkerContainer(
             "bespoke_workers",
             environment={
@@ -75,7 +75,7 @@ class Servers:
                 **settings,
             },
             queues=queues,
-            concurrency=2,
+            pool="solo",
             arguments=("--include", "benchmarks.tasks"),
             log_level="WARNING",  # Celery's own default
         )
@@ -88,15 +88,17 @@ class Servers:
         return make_celery(lambda: config)
 
     @contextlib.contextmanager
-    def ready(self, worker: WorkerContainer) -> Iterator[WorkerContainer]:
-        """Run a worker, from when it answers."""
+    def ready(self, *workers: WorkerContainer) -> Iterator[tuple[WorkerContainer, ...]]:
+        """Run workers, from when all of them answer."""
         try:
-            worker.start()
+            for worker in workers:
+                worker.start()
             inspect = self.app().control.inspect(timeout=0.5)
-            wait_until(inspect.ping, "the worker answers")
-            yield worker
+            wait_until(lambda: len(inspect.ping() or {}) == len(workers), "the workers answer")
+            yield workers
         finally:
-            worker.teardown()
+            for worker in workers:
+                worker.teardown()
 
 
 @contextlib.contextmanager

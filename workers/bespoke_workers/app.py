@@ -15,6 +15,7 @@ from uuid import UUID
 import structlog
 from celery import Celery, Task, signals
 from celery.app.amqp import AMQP, Queues
+from celery.concurrency import get_implementation
 from celery.exceptions import Ignore, Reject
 from celery.schedules import crontab, schedule
 from kombu import Queue as KombuQueue
@@ -48,6 +49,10 @@ TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "
 
 UNACKED = "bespoke.unacked"
 """The Redis hash of the messages that are in workers' hands."""
+MEMBERS = "bespoke.members"
+"""The Redis sorted set of the workers among which the shards of memories are divided."""
+MEMBER_SECONDS = 4.0
+"""A worker silent or busy for so long leaves its shards to the others."""
 SHORT_JOB_SECONDS = 120.0
 """A short job that takes longer is stopped and fails: it would hold up its queue."""
 RETRY_CAP_SECONDS = 60.0
@@ -109,6 +114,11 @@ def configuration(config: settings.Settings) -> dict[str, Any]:
             # renew what it holds, and would have its long tasks delivered again.
             "unacked_key": UNACKED,
             "unacked_index_key": f"{UNACKED}_index",
+            "sharded_queues": members(Queue.MEMORIES),
+            "members_key": MEMBERS,
+            "member_timeout": min(MEMBER_SECONDS, config.claim_timeout_s),
+            # A short job is stopped before that; a long one is held by its lease.
+            "longest_task": 2 * SHORT_JOB_SECONDS,
         },
         "broker_use_ssl": _tls(config.broker()),
         "redis_backend_use_ssl": _tls(config.results()),
@@ -355,6 +365,14 @@ def _decoded(
 def _bind_user(user_id: str | None) -> None:
     if user_id is not None:
         structlog.contextvars.bind_contextvars(user=events.hashed(user_id))
+
+
+@signals.worker_init.connect
+def _tell_transport(sender: Any, **_: object) -> None:
+    """Have claims kept from a thread where tasks run in the worker's own loop."""
+    if get_implementation(sender.pool_cls).__module__ == "celery.concurrency.solo":
+        options = sender.app.conf.broker_transport_options
+        sender.app.conf.broker_transport_options = {**options, "tasks_in_loop": True}
 
 
 @signals.setup_logging.connect

@@ -13,6 +13,8 @@ Keys, each to be renamed by the transport option in brackets:
     unacked            hash  receipt -> JSON [message, "", queue]        [unacked_key]
     unacked_index      zset  receipt -> Redis time of the last sign of life of its holder, s
                                                                          [unacked_index_key]
+    members            zset  JSON [id, queues] of a member -> Redis time of its last beat, s
+                                                                         [members_key]
     <queue>.unreadable list  messages that cannot be decoded
     <unacked>.unreadable     list  records that cannot be restored
 A receipt is the message's delivery tag, or `tag/2` while a copy of the message is held.
@@ -21,6 +23,12 @@ Liveness takes the place of a long visibility timeout. A channel renews the time
 it holds every third of `visibility_timeout` (30 s), so a task may run for hours; what a dead
 worker held returns to the front of its queue after `visibility_timeout`, plus at most
 `unacked_restore_interval` (5 s), marked as redelivered.
+
+Of the queues named in `sharded_queues` a channel takes only its share: those that consume them
+divide them evenly among themselves, and again when one comes, goes, falls silent or is busy for
+`member_timeout` (4 s). So the jobs of one queue are done by one worker at a time, as a rule; see
+`membership`. A worker that runs tasks in its loop sets `tasks_in_loop`: a thread then renews what
+it holds, and hands back what has not begun behind a task of more than `member_timeout`.
 
 Acknowledgements travel with the next claim, or at the end of the loop's turn if there is
 none. A late one can only duplicate, never lose.
@@ -33,7 +41,9 @@ from typing import Any, ClassVar
 
 from kombu import Connection
 
+from bespoke_workers.transport.bell import Bell
 from bespoke_workers.transport.channel import Channel
+from bespoke_workers.transport.membership import BEATS
 from bespoke_workers.transport.poller import Poller
 from bespoke_workers.transport.stock import redis
 
@@ -69,6 +79,10 @@ class Transport(redis.Transport):  # type: ignore[misc]  # untyped base: see sto
         """Watch the sockets of every channel and renew what they hold, on `loop`."""
         self.cycle.watched = loop.readers
         super().register_with_event_loop(connection, loop)
+        if self.client.transport_options.get("tasks_in_loop"):
+            if self.cycle.bell is not None:
+                self.cycle.bell.close()
+            self.cycle.bell = Bell(loop)
         if self.cycle.beat_timer is not None:
             self.cycle.beat_timer.cancel()
         self.cycle.beat_timer = loop.call_repeatedly(
@@ -79,7 +93,8 @@ class Transport(redis.Transport):  # type: ignore[misc]  # untyped base: see sto
         options = self.client.transport_options
         timeout = options.get("visibility_timeout", Channel.visibility_timeout)
         interval = options.get("unacked_restore_interval", Channel.unacked_restore_interval)
-        return float(min(MAX_BEAT_SECONDS, timeout / 6, interval / 2))
+        silence = options.get("member_timeout", Channel.member_timeout)
+        return float(min(MAX_BEAT_SECONDS, timeout / 6, interval / 2, silence / BEATS))
 
     def _refuse_options(self, options: dict[str, Any]) -> None:
         for name, allowed in self._honoured.items():

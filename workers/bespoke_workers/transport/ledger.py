@@ -1,11 +1,8 @@
 """The record of claimed messages in Redis, written and read by scripts only."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
-
-from redis.exceptions import NoScriptError
 
 from bespoke_workers.transport import scripts
 from bespoke_workers.transport.records import restoration
@@ -107,9 +104,10 @@ class Ledger:
         self._run(scripts.SET_ASIDE, keys, [message.receipt, message.text])
 
     def put_back(self, message: Claimed) -> None:
-        """Return one undelivered message to the front of its queue."""
+        """Return one undelivered message as it was to the front of its queue."""
         if message.recorded:
-            self.restore([message.receipt], "RPUSH")
+            rows = [message.receipt, message.text, 1, message.queue]
+            self._run(scripts.RESTORE, [self._record, self._index], ["", "RPUSH", *rows])
         else:
             self._client().rpush(message.queue, message.text)
 
@@ -125,25 +123,12 @@ class Ledger:
         return int(self._run(scripts.RESTORE, [self._record, self._index], [age, side, *rows]))
 
     def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        client = self._client()
-        try:
-            return client.evalsha(_sha(script), len(keys), *keys, *args)
-        except NoScriptError:  # Redis was restarted, or has never seen it
-            return client.eval(script, len(keys), *keys, *args)
+        return scripts.run(self._client(), script, keys, args)
 
 
 def aside(key: str) -> str:
     """Name the list for what cannot be read from `key`."""
     return f"{key}.unreadable"
-
-
-_SHAS: dict[str, str] = {}
-
-
-def _sha(script: str) -> str:
-    if script not in _SHAS:
-        _SHAS[script] = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-    return _SHAS[script]
 
 
 def _batches(receipts: Sequence[str]) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container
 from queue import Empty
 from typing import Any
 
+from bespoke_workers.transport.bell import Bell
 from bespoke_workers.transport.peek import Peek
 from bespoke_workers.transport.stock import redis
 
@@ -21,6 +22,8 @@ class Poller(redis.MultiChannelPoller):  # type: ignore[misc]  # untyped base: s
         #: Descriptors that an event loop watches already.
         self.watched: Container[int] = ()
         self.beat_timer: Any = None
+        #: Where tasks are done in the event loop's tick.
+        self.bell: Bell | None = None
 
     @property
     def fds(self) -> dict[int, tuple[Any, str]]:
@@ -36,7 +39,14 @@ class Poller(redis.MultiChannelPoller):  # type: ignore[misc]  # untyped base: s
 
     def on_poll_start(self) -> None:
         """Take a turn of every channel; called before each wait of the loop."""
-        self._turn(None)
+        if self._turn(None) and self.bell is not None:
+            self.bell.ring()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if self.bell is not None:
+            self.bell.close()
+        super().close()
 
     def _turn(self, limit: int | None) -> bool:
         delivered = False

@@ -1,5 +1,26 @@
 """The Lua scripts, each of which Redis runs as one step."""
 
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+
+def run(client: Any, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    """Run one of the scripts; raises redis-py's errors."""
+    try:
+        return client.evalsha(_sha(script), len(keys), *keys, *args)
+    except NoScriptError:  # Redis was restarted, or has never seen it
+        return client.eval(script, len(keys), *keys, *args)
+
+
+@cache
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
 #: Forgets the acknowledged receipts, then moves up to `limit` messages from the queues, one
 #: queue after the other, into the record: none is ever in neither place.
 #: KEYS: record, index, queues. ARGV: limit, number of receipts, receipts, and for each queue
@@ -122,4 +143,26 @@ SET_ASIDE = """
 redis.call('ZREM', KEYS[2], ARGV[1])
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('LPUSH', KEYS[3], ARGV[2])
+"""
+
+#: Gives a member's sign of life, and drops the members that have given none for `age` seconds.
+#: KEYS: members. ARGV: age, entry, former entry of the same member (may be empty).
+#: Returns the entries of all live members.
+BEAT = """
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+-- A full Redis refuses ZADD unless the script has written before.
+redis.call('ZREM', KEYS[1], ARGV[3])
+-- A clock that was set back would keep the dead for as long.
+for _, entry in ipairs(redis.call('ZRANGE', KEYS[1], '(' .. now, '+inf', 'BYSCORE')) do
+  redis.call('ZADD', KEYS[1], now, entry)
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
+redis.call('ZADD', KEYS[1], now, ARGV[2])
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+"""
+
+#: Takes a member off the list. KEYS: members. ARGV: entry.
+LEAVE = """
+redis.call('ZREM', KEYS[1], ARGV[1])
 """
