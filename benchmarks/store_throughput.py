@@ -21,9 +21,9 @@ from benchmarks.tasks import INSERT
 from bespoke_client import Client, memories
 from bespoke_schemas import uuid7
 from bespoke_schemas.queues import SHARDS, Queue, members
-from bespoke_workers.app import MEMBERS, make_celery
+from bespoke_workers.app import make_celery
 from bespoke_workers.settings import Settings
-from tests.nodes.waiting import wait_until
+from tests.shares import wait_until_divided
 
 JOBS = 3_000
 USERS = 100
@@ -53,7 +53,7 @@ def measure() -> Iterator[Figure]:
     with servers() as running:
         pair = [running.worker("memories", **settings) for _ in range(PROCESSES)]
         with running.ready(*pair):
-            _wait_for_shares(running)
+            wait_until_divided(running.redis.url, PROCESSES)
             _rate(running, partial(_enqueue_stores, ROUNDS), STORED)
             resident = [psutil.Process(one.pid).memory_info().rss / MIB for one in pair]
             stores, inserts = [], []
@@ -65,15 +65,6 @@ def measure() -> Iterator[Figure]:
     yield Figure("stores per second", statistics.median(stores), "1/s")
     yield Figure("store / insert, 2 solo processes", statistics.median(ratios), "x", asked=1.2)
     yield Figure("memories worker, each process", max(resident), "MiB")
-
-
-def _wait_for_shares(running: Servers) -> None:
-    """Wait until the workers know of each other and have divided the shards."""
-    with redis.Redis.from_url(running.redis.url) as client:
-        wait_until(lambda: client.zcard(MEMBERS) == PROCESSES, "the workers are members")
-        joined = client.time()[0]
-        alive = partial(client.zrange, MEMBERS, 0, 0, withscores=True)
-        wait_until(lambda: alive()[0][1] > joined + 1, "both have looked again")
 
 
 def _rate(running: Servers, enqueue: Callable[[str], None], span: Span) -> float:

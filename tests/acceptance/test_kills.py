@@ -1,17 +1,15 @@
 """A worker is killed in the middle of a job, and the job takes effect once all the same."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
 
-import asyncpg
 import pytest
 
 from bespoke_client import Client, Job, examples, memories, optimization
 from examples.support_desk.desk import Desk, desks, load
 from examples.support_desk.standin_lm import StandinLM
+from tests.acceptance.held_back import HeldBack, ask
 from tests.conftest import StartWorker
 from tests.nodes.waiting import wait_until
 
@@ -20,63 +18,23 @@ SAMPLE = Path(__file__).resolve().parents[2] / "examples/support_desk/sample.csv
 QUICK = {"BESPOKE_CLAIM_TIMEOUT_S": "1", "BESPOKE_LEASE_S": "2"}
 
 
-def ask(database_url: str, query: str, *arguments: object) -> Any:
-    """Run one statement and return its first value."""
-
-    async def run() -> Any:
-        connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-        try:
-            return await connection.fetchval(query, *arguments)
-        finally:
-            await connection.close()
-
-    return asyncio.run(run())
-
-
-class HeldBack:
-    """Holds a table against writers, so that a job can be met in the middle of its work."""
-
-    def __init__(self, database_url: str, table: str) -> None:
-        self._url = database_url.replace("+asyncpg", "")
-        self._table = table
-        self._loop = asyncio.new_event_loop()
-
-    def __enter__(self) -> Self:
-        self._connection = self._loop.run_until_complete(asyncpg.connect(self._url))
-        self._run("BEGIN")
-        self._run(f"LOCK TABLE {self._table} IN EXCLUSIVE MODE")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._run("ROLLBACK")
-        self._loop.run_until_complete(self._connection.close())
-        self._loop.close()
-
-    def waiting(self) -> int:
-        """How many statements wait for the table."""
-        query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        return int(self._loop.run_until_complete(self._connection.fetchval(query)))
-
-    def _run(self, statement: str) -> None:
-        self._loop.run_until_complete(self._connection.execute(statement))
-
-
-@pytest.mark.parametrize("how", ["main", "child", "group", "sigterm to the group"])
+@pytest.mark.parametrize("how", ["main", "solo", "child", "group", "sigterm to the group"])
 def test_a_store_whose_worker_is_killed_takes_effect_once(
     how: str, client: Client, start_worker: StartWorker, database_url: str
 ) -> None:
-    worker = start_worker("memories,reads", concurrency=1, env=QUICK)
+    pool = "solo" if how == "solo" else "prefork"
+    worker = start_worker("memories,reads", concurrency=1, pool=pool, env=QUICK)
     with HeldBack(database_url, "memory") as table:
         job = client.enqueue(memories.Store(user_id="ada", content="Prefers dark mode"))
         wait_until(table.waiting, "the store is in the middle of its transaction")
-        if how == "main":
+        if how in {"main", "solo"}:
             worker.kill()
         elif how == "child":
             worker.children()[0].kill()
         else:
             worker.kill_group("SIGTERM" if how.startswith("sigterm") else "SIGKILL")
     if how != "child":
-        start_worker("memories,reads", concurrency=1, env=QUICK)
+        start_worker("memories,reads", concurrency=1, pool=pool, env=QUICK)
     assert job.result(SECONDS).count == 1
     assert ask(database_url, "SELECT count(*) FROM memory") == 1
     assert ask(database_url, "SELECT count(*) FROM memory_archive") == 0

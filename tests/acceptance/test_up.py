@@ -32,10 +32,10 @@ def test_up_serves_jobs_and_leaves_nothing_running_after_ctrl_c(machine: dict[st
         "bespoke up",
         [sys.executable, "-m", "bespoke_workers.cli", "up"],
         environment=machine,
-        ready_prompt="ready",
     )
     try:
-        up.ready()
+        up.start()
+        up.wait_for_log("ready", SECONDS)
         family = [psutil.Process(up.pid), *up.children()]
         seen = _bespoke(machine, "status", "--json")
         assert seen.returncode == 0, seen.stderr
@@ -63,10 +63,10 @@ def test_a_killed_up_leaves_nothing_running(machine: dict[str, str]) -> None:
         "bespoke up",
         [sys.executable, "-m", "bespoke_workers.cli", "up", "--no-flower", "--no-beat"],
         environment=machine,
-        ready_prompt="ready",
     )
     try:
-        up.ready()
+        up.start()
+        up.wait_for_log("ready", SECONDS)
         family = up.children()
         up.kill()
         wait_until_gone(family, SECONDS)
@@ -75,8 +75,7 @@ def test_a_killed_up_leaves_nothing_running(machine: dict[str, str]) -> None:
 
 
 def _kill_a_worker(family: list[psutil.Process]) -> None:
-    workers = [one for one in family if "-nshort" in " ".join(one.cmdline())]
-    main = min(workers, key=lambda one: one.create_time())
+    (main,) = (one for one in family if "-nmemories-1" in one.cmdline())
     main.kill()
     wait_until(lambda: not main.is_running() or main.status() == "zombie", "the worker is dead")
 

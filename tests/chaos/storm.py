@@ -6,6 +6,7 @@ with fewer stores meets the same faults at the same shares.
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -64,6 +65,7 @@ class Storm:
         self.postgres = LocalPostgres(self.home / "postgres", durable=False)
         self.redis = LocalRedis(self.home / "redis")
         self.workers: list[WorkerContainer] = []
+        self._pools = itertools.cycle(["prefork", "solo"])
         self.payloads = list(payloads(self.stores))
 
     @contextlib.contextmanager
@@ -155,9 +157,9 @@ class Storm:
         self._replace(worker)
 
     def _kill_child(self) -> None:
-        worker = self._chance.choice(self.workers)
+        children = [child for worker in self.workers for child in worker.children()]
         with contextlib.suppress(psutil.NoSuchProcess, IndexError):
-            self._chance.choice(worker.children()).kill()
+            self._chance.choice(children).kill()
 
     def _terminate_group(self) -> None:
         worker = self._chance.choice(self.workers)
@@ -187,6 +189,7 @@ class Storm:
             environment={**os.environ, **self._environment()},
             queues="memories,reads,upkeep",
             concurrency=2,
+            pool=next(self._pools),
         )
         self.workers.append(worker)
         worker.start()

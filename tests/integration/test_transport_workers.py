@@ -54,12 +54,15 @@ def environment(broker_url: str, options: dict[str, Any]) -> dict[str, str]:
 def start(broker_url: str) -> Iterator[StartClaimer]:
     workers: list[WorkerContainer] = []
 
-    def run(*arguments: str, concurrency: int = 2, **options: Any) -> WorkerContainer:
+    def run(
+        *arguments: str, concurrency: int = 2, pool: str = "prefork", **options: Any
+    ) -> WorkerContainer:
         worker = WorkerContainer(
             APP,
             environment=environment(broker_url, {**QUICK, **options}),
             queues="q",
             concurrency=concurrency,
+            pool=pool,
             arguments=arguments,
         )
         workers.append(worker)
@@ -132,6 +135,37 @@ def test_a_task_longer_than_the_timeout_runs_once(
     wait_until(lambda: ran(store)[1] and settled(store), "the long task done")
 
     assert ran(store, "started") == {1: 1}
+
+
+def test_a_task_longer_than_the_timeout_runs_once_in_the_loop_too(
+    store: Any, app: Celery, start: StartClaimer
+) -> None:
+    start(pool="solo", tasks_in_loop=True)
+    start(pool="solo", tasks_in_loop=True)
+    send(app, "hold", (1, 4))
+
+    wait_until(lambda: ran(store)[1] and settled(store), "the long task done")
+
+    assert ran(store, "started") == {1: 1}
+
+
+def test_what_waits_behind_a_long_task_in_the_loop_is_done_by_another_or_revoked(
+    store: Any, app: Celery, start: StartClaimer
+) -> None:
+    app.conf.broker_transport = "bespoke_workers.transport:Transport"
+    send(app, "hold", (1, 60), (2, 60))
+    send(app, "count", (3,))
+    start(pool="solo", tasks_in_loop=True, member_timeout=0.5)
+    wait_until(lambda: store.llen("q") == 2, "handed back what has not begun")
+    app.control.revoke("2")
+
+    start(pool="solo", tasks_in_loop=True, member_timeout=0.5)
+    app.control.revoke("2")
+    wait_until(lambda: ran(store)[3] or ran(store, "started")[2], "the other has work")
+    store.lpush("gate", 1, 2)
+
+    wait_until(lambda: ran(store)[1] and ran(store)[3] and settled(store), "all settled")
+    assert ran(store, "started")[1] == 1
 
 
 def test_what_a_dead_worker_had_comes_back(store: Any, app: Celery, start: StartClaimer) -> None:

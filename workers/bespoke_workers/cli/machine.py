@@ -15,7 +15,7 @@ from bespoke_workers.settings import Settings
 
 READY_SECONDS = 60.0
 LOOK_SECONDS = 0.5
-SHORT_QUEUES = "memories,reads,programs,optimization,upkeep"
+SHORT_QUEUES = "reads,programs,optimization,upkeep"
 
 
 def _tell(line: str) -> None:
@@ -66,6 +66,9 @@ class Machine:
         """Start workers, beat and Flower, and wait until the workers answer."""
         start = self._supervisor.start
         self._tell("starting workers")
+        memories = [f"memories-{number}" for number in range(1, concurrency + 1)]
+        for name in memories:
+            start(name, "worker", f"-n{name}", "-qmemories", "-Psolo", "-c1")
         short = [f"-q{SHORT_QUEUES}", "-xoptimization.runs", f"-c{concurrency}"]
         start("short", "worker", "-nshort", *short)
         start(
@@ -73,7 +76,7 @@ class Machine:
         )
         if beat:
             start("beat", "beat")
-        self._await_workers()
+        self._await_workers({*memories, "short", "runs"})
         if flower:  # after the workers: it asks them once what they can do
             start("flower", "flower")
         where = f"; Flower at http://127.0.0.1:{self.config.flower_port}" if flower else ""
@@ -102,11 +105,11 @@ class Machine:
         self._tell("migrating the database")
         migrate.upgrade(self.config.database())
 
-    def _await_workers(self) -> None:
+    def _await_workers(self, names: set[str]) -> None:
         from bespoke_workers.cli.status import look
 
         deadline = time.monotonic() + READY_SECONDS
-        while not (seen := look(self.config)).ok:
+        while not ((seen := look(self.config)).ok and names <= seen.names()):
             dead = self._supervisor.dead()
             if dead:
                 raise Misconfigured(f"{dead[0]} did not start: {self._supervisor.why(dead[0])}")

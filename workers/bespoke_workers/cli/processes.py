@@ -1,12 +1,14 @@
 """`bespoke worker`, `beat` and `flower`: one process of each kind, in the foreground."""
 
 import secrets
+import sys
 
 import click
 
 from bespoke_schemas.queues import Queue, members
 from bespoke_workers import settings
 from bespoke_workers.cli import preflight
+from bespoke_workers.cli.crew import Crew
 from bespoke_workers.errors import Misconfigured
 
 ALL_QUEUES = ",".join(Queue)
@@ -16,10 +18,18 @@ ALL_QUEUES = ",".join(Queue)
 @click.option("-q", "--queues", default=ALL_QUEUES, show_default=True, help="Comma-separated.")
 @click.option("-x", "--exclude", default="", help="Queues of these families not to consume.")
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), default=2, show_default=True)
-@click.option("-P", "--pool", type=click.Choice(["prefork", "solo"]), default="prefork")
+@click.option(
+    "-P",
+    "--pool",
+    type=click.Choice(["prefork", "solo"]),
+    default="prefork",
+    show_default=True,
+    help="solo: each process is a worker of its own, which suits memories.",
+)
 @click.option("--prefetch", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("-n", "--name", default="worker", show_default=True, help="Shown in Flower.")
 @click.option("-l", "--loglevel", default="INFO", show_default=True)
+@click.option("--checked", is_flag=True, hidden=True)  # by the parent, which starts us again
 def worker(
     queues: str,
     exclude: str,
@@ -28,18 +38,29 @@ def worker(
     prefetch: int,
     name: str,
     loglevel: str,
+    checked: bool,
 ) -> None:
     """Run a worker until it is told to stop (Ctrl-C or SIGTERM: it finishes what it has).
 
     Each of its CONCURRENCY processes has at most PREFETCH messages waiting; give 1 to a
     worker of long jobs, so that none waits behind one while another worker is idle.
+
+    The queues of memories are divided among the workers that consume them, so that one of
+    them at a time does a user's jobs. With --pool solo that is one process: CONCURRENCY of
+    them are started, called NAME-1 and so on, and started again when they die.
     """
     _check_queues("--queues", queues)
     if exclude:
         _check_queues("--exclude", exclude)
     config = settings.load()
-    preflight.check_broker(config)
-    preflight.check_database(config)
+    if not checked:
+        preflight.check_broker(config)
+        preflight.check_database(config)
+    if pool == "solo" and concurrency > 1:
+        each = ["-q", queues, "-x", exclude, "-P", pool, "-c1", "-l", loglevel]
+        each += ["--prefetch", str(prefetch), "--checked"]
+        names = [f"{name}-{number}" for number in range(1, concurrency + 1)]
+        sys.exit(Crew({one: ["worker", "-n", one, *each] for one in names}).run())
     from bespoke_workers.app import celery
 
     arguments = ["worker", f"--queues={queues}", f"--hostname={name}@%h"]

@@ -26,6 +26,10 @@ class Status:
     workers: dict[str, list[str]]
     queues: dict[str, int]
 
+    def names(self) -> set[str]:
+        """Return the workers' names without their machines'."""
+        return {name.partition("@")[0] for name in self.workers}
+
 
 @click.command()
 @click.option("--wait", type=float, default=0.0, help="Seconds to wait until all is well.")

@@ -17,7 +17,8 @@ from bespoke_workers.cli.machine import Machine
 def up(concurrency: int, runs: int, flower: bool, beat: bool) -> None:
     """Run PostgreSQL, Redis, workers, beat and Flower on this machine until Ctrl-C.
 
-    CONCURRENCY processes do the short jobs, RUNS processes the optimizations and exports.
+    CONCURRENCY processes do the jobs of memories, as many the other short jobs, and RUNS
+    processes the optimizations and exports.
     Servers that BESPOKE_DATABASE_URL and BESPOKE_BROKER_URL name are used instead of local
     ones. A worker that dies is started again.
     """

@@ -4,7 +4,6 @@ import contextlib
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import IO
 import psutil
 
 from bespoke_workers.errors import Misconfigured
-from bespoke_workers.local import leash
 from bespoke_workers.local.account import Account, run_as
 from bespoke_workers.local.claim import Claim
+from bespoke_workers.local.tether import Tether
 
 GENTLE_SECONDS = 15.0  # a fast shutdown writes a checkpoint first
 FIRM_SECONDS = 5.0
@@ -43,7 +42,7 @@ class Child:
         self._record = directory / "server.pid"
         self._claim = Claim(directory, name)
         self._server: subprocess.Popen[bytes] | None = None
-        self._leash: subprocess.Popen[bytes] | None = None
+        self._tether: Tether | None = None
 
     @property
     def pid(self) -> int | None:
@@ -85,22 +84,7 @@ class Child:
                 **run_as(account),
             )
         pid = self._server.pid
-        self._leash = subprocess.Popen(  # noqa: S603 - a path of ours, no shell
-            [
-                sys.executable,
-                "-I",
-                "-S",
-                leash.__file__,
-                str(pid),
-                str(self._gentle.value),
-                str(self._firm.value),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,  # else it would hold a pipe open that we write to
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-        )
+        self._tether = Tether(pid, self._gentle, self._firm)
         with contextlib.suppress(psutil.NoSuchProcess):  # wait_until says why it ended
             self._record.write_text(json.dumps([pid, psutil.Process(pid).create_time()]))
 
@@ -134,11 +118,9 @@ class Child:
             _kill_tree(self._server)
             self._server = None
             self._record.unlink(missing_ok=True)
-        if self._leash is not None:
-            assert self._leash.stdin is not None
-            self._leash.stdin.close()
-            self._leash.wait()
-            self._leash = None
+        if self._tether is not None:
+            self._tether.release()
+            self._tether = None
         self._claim.release()
 
     def _end_orphan(self, orphan: psutil.Process) -> None:

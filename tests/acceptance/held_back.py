@@ -1,0 +1,47 @@
+"""Meeting a job in the middle of its work, and asking its database."""
+
+import asyncio
+from typing import Any, Self
+
+import asyncpg
+
+
+def ask(database_url: str, query: str, *arguments: object) -> Any:
+    """Run one statement and return its first value."""
+
+    async def run() -> Any:
+        connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+        try:
+            return await connection.fetchval(query, *arguments)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+class HeldBack:
+    """Holds a table against writers, so that a job can be met in the middle of its work."""
+
+    def __init__(self, database_url: str, table: str) -> None:
+        self._url = database_url.replace("+asyncpg", "")
+        self._table = table
+        self._loop = asyncio.new_event_loop()
+
+    def __enter__(self) -> Self:
+        self._connection = self._loop.run_until_complete(asyncpg.connect(self._url))
+        self._run("BEGIN")
+        self._run(f"LOCK TABLE {self._table} IN EXCLUSIVE MODE")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run("ROLLBACK")
+        self._loop.run_until_complete(self._connection.close())
+        self._loop.close()
+
+    def waiting(self) -> int:
+        """How many statements wait for the table."""
+        query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        return int(self._loop.run_until_complete(self._connection.fetchval(query)))
+
+    def _run(self, statement: str) -> None:
+        self._loop.run_until_complete(self._connection.execute(statement))
