@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import asyncpg
 
+QUICK = {"BESPOKE_CLAIM_TIMEOUT_S": "1", "BESPOKE_LEASE_S": "2"}
+
 
 def ask(database_url: str, query: str, *arguments: object) -> Any:
     """Run one statement and return its first value."""

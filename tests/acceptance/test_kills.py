@@ -9,13 +9,12 @@ import pytest
 from bespoke_client import Client, Job, examples, memories, optimization
 from examples.support_desk.desk import Desk, desks, load
 from examples.support_desk.standin_lm import StandinLM
-from tests.acceptance.held_back import HeldBack, ask
+from tests.acceptance.held_back import QUICK, HeldBack, ask
 from tests.conftest import StartWorker
 from tests.nodes.waiting import wait_until
 
 SECONDS = 120.0
 SAMPLE = Path(__file__).resolve().parents[2] / "examples/support_desk/sample.csv"
-QUICK = {"BESPOKE_CLAIM_TIMEOUT_S": "1", "BESPOKE_LEASE_S": "2"}
 
 
 @pytest.mark.parametrize("how", ["main", "solo", "child", "group", "sigterm to the group"])

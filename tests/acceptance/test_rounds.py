@@ -4,7 +4,7 @@ import asyncio
 
 from bespoke_client import Client, memories
 from bespoke_schemas.memories import SetPolicy
-from tests.acceptance.test_kills import QUICK, HeldBack, ask
+from tests.acceptance.held_back import QUICK, HeldBack, ask
 from tests.conftest import StartWorker
 from tests.integration.memory_workers import remember, worker
 from tests.nodes.waiting import wait_until
