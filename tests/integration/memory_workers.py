@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from bespoke_workers.memories.index import IndexCache, from_bytes
 from bespoke_workers.memories.policy import DEFAULT, Policy
 from bespoke_workers.memories.port import MemoryStore
 from bespoke_workers.memories.store import Memories
+from bespoke_workers.outbox import Outbox
 
 P = ParamSpec("P")
 CACHE_BYTES = 2**24
@@ -96,8 +98,12 @@ async def worker(
     policy: Policy | Defaults = DEFAULT,
     embedder: Embedder = LEXICAL,
     clock: Callable[[], datetime] | None = None,
+    outbox: Outbox | None = None,
+    load_older: Callable[[str], Embedder] = installed,
+    age_s: float = 0.0,
 ) -> AsyncIterator[Memories]:
-    """Start what one worker process has."""
+    """Start what one worker process has, as if it had been started ``age_s`` seconds ago."""
+    started = time.monotonic()
     async with opened(url) as database:
         yield Memories(
             database,
@@ -105,7 +111,9 @@ async def worker(
             policy,
             IndexCache(CACHE_BYTES),
             clock or Clock(),
-            load_older=installed,
+            load_older=load_older,
+            outbox=outbox,
+            running_s=lambda: time.monotonic() - started + age_s,
         )
 
 

@@ -41,6 +41,7 @@ class RecordingOutbox:
     enqueued: list[Payload[Any]] = field(default_factory=list)
     runs: list[UUID] = field(default_factory=list)
     rounds: list[UUID] = field(default_factory=list)
+    calls_for_reembedding: int = 0
     told: list[tuple[UUID, Progress]] = field(default_factory=list)
     succeeded: dict[UUID, Result] = field(default_factory=dict)
     failed: dict[UUID, Exception] = field(default_factory=dict)
@@ -53,6 +54,9 @@ class RecordingOutbox:
 
     def go_on(self, round_id: UUID) -> None:
         self.rounds.append(round_id)
+
+    def reembed(self) -> None:
+        self.calls_for_reembedding += 1
 
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
         self.told.append((job_id, progress))

@@ -205,7 +205,7 @@ async def test_the_archive_has_all_of_a_memory(database_url: str) -> None:
     assert row.embedding == before.embedding
     archived: dict[str, Any] = row.memory
     columns = dict(before._mapping)
-    assert set(archived) == set(columns) - {"embedding"}
+    assert set(archived) == set(columns) - {"embedding", "dim"}
     assert archived["content"] == payload.content
     assert archived["kind"] == "preference"
     assert archived["tags"] == ["a", "b"]

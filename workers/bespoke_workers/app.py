@@ -9,6 +9,7 @@ a worker dies the message comes back; the database sees to it that the effect do
 import random
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -45,6 +46,7 @@ NIGHTLY_TIER = "bespoke.upkeep.nightly_tier"
 PRUNE = "bespoke.upkeep.prune"
 NIGHTLY_AGE = "bespoke.upkeep.nightly_age"
 GO_ON = "bespoke.upkeep.go_on"
+REEMBED = "bespoke.upkeep.reembed"
 TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "jobs", "upkeep")
 
 UNACKED = "bespoke.unacked"
@@ -59,6 +61,7 @@ RETRY_CAP_SECONDS = 60.0
 RETRY_DOUBLINGS = 6
 """After these the cap is reached; an outage of a day would else overflow the power."""
 REAP_EVERY_SECONDS = 10.0
+REEMBED_EVERY_SECONDS = 60.0
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT", bound=Result)
@@ -176,6 +179,11 @@ def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
         # With no worker to take them, reaps would pile up by the thousand.
         "options": {"expires": REAP_EVERY_SECONDS},
     }
+    entries["reembed-older-spaces"] = {
+        "task": REEMBED,
+        "schedule": schedule(REEMBED_EVERY_SECONDS),
+        "options": {"expires": REEMBED_EVERY_SECONDS},
+    }
     return entries
 
 
@@ -228,6 +236,11 @@ class CeleryOutbox:
         celery.send_task(
             GO_ON, kwargs={"round_id": str(round_id)}, queue=str(Queue.UPKEEP), ignore_result=True
         )
+
+    def reembed(self) -> None:
+        """Ask for more spaces to be embedded anew, unless the broker is away."""
+        with suppress(OperationalError):
+            celery.send_task(REEMBED, queue=str(Queue.UPKEEP), expires=REEMBED_EVERY_SECONDS)
 
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
         """Store the progress where the client watches."""

@@ -23,6 +23,9 @@ class Outbox(Protocol):
     def go_on(self, round_id: UUID) -> None:
         """Send the message that says: plan more users of this round, or end it."""
 
+    def reembed(self) -> None:
+        """Ask for more spaces to be embedded anew; where that is lost, beat asks again."""
+
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
         """Tell whoever watches a job how far it is."""
 

@@ -6,6 +6,7 @@ a fork, so ``current()`` makes a new one in each child at its first job.
 
 import asyncio
 import os
+import time
 from collections.abc import Coroutine
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from bespoke_workers.programs.library import Library
 
 T = TypeVar("T")
+STARTED = time.monotonic()
+"""When the worker started, not its child: this module is imported before the fork."""
 
 
 class Runtime:
@@ -66,7 +69,18 @@ class Runtime:
         """The memories of every user."""
         from bespoke_workers.memories.store import Memories
 
-        return Memories.from_settings(self.database, self.settings)
+        return Memories.from_settings(
+            self.database,
+            self.settings,
+            outbox=self.outbox,
+            running_s=lambda: time.monotonic() - STARTED,
+        )
+
+    async def is_reembedding_due(self) -> bool:
+        """Whether any space may be of another embedder than the one set, which is not loaded."""
+        from bespoke_workers.memories.target import is_due
+
+        return await is_due(self.database, self.settings.embedder)
 
     @cached_property
     def rounds(self) -> "Rounds":

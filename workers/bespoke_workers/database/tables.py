@@ -11,10 +11,12 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Double,
-    ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -28,6 +30,7 @@ from sqlmodel import Field, SQLModel
 _NOW = text("now()")
 _NO_TAGS = text("'{}'::text[]")
 _NO_JSON = text("'{}'::jsonb")
+_SPACE = "memory_space.user_id"
 _UNANSWERED = text("finished_at IS NOT NULL AND NOT answered")
 
 
@@ -90,7 +93,11 @@ class MemorySpace(SQLModel, table=True):
     """
 
     __tablename__ = "memory_space"
-    __table_args__ = (Index("memory_space_by_age", "oldest_created_at"),)
+    __table_args__ = (
+        Index("memory_space_by_age", "oldest_created_at"),
+        Index("memory_space_by_embedder", "embedder", "dim"),
+        UniqueConstraint("user_id", "dim", name="memory_space_dim"),
+    )
 
     user_id: str = Field(primary_key=True, sa_type=Text)
     version: int = Field(sa_column=_counter())
@@ -106,6 +113,7 @@ class MemorySpace(SQLModel, table=True):
     compacted_version: int = Field(sa_column=_counter())
     embedder: str = Field(sa_type=Text)
     dim: int = Field(sa_column=Column(Integer, nullable=False))
+    embedder_since: int = Field(sa_column=_counter())  # the version that it came with
     preset: str | None = Field(default=None, sa_type=Text)
     policy: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
     created_at: datetime = Field(sa_column=_moment(default=True))
@@ -114,24 +122,34 @@ class MemorySpace(SQLModel, table=True):
 class Memory(SQLModel, table=True):
     """One thing that a user said. ``embedding`` is float16, little-endian, normalised.
 
-    Its age counts from ``renewed_at`` where there is one: when it was said again (in other
-    words, or by a duplicate) or restored.
+    ``dim`` follows from it and is held to that of the space. Its age counts from ``renewed_at``
+    where there is one: when it was said again (in other words, or by a duplicate) or restored.
     """
 
     __tablename__ = "memory"
     __table_args__ = (
         Index("memory_by_version", "user_id", "version"),
         Index("memory_by_age", "user_id", "created_at"),
+        ForeignKeyConstraint(
+            ["user_id", "dim"],
+            ["memory_space.user_id", "memory_space.dim"],
+            name="memory_in_space",
+            deferrable=True,
+        ),
+        CheckConstraint("octet_length(embedding) % 2 = 0", name="memory_whole"),
     )
 
     id: UUID = Field(primary_key=True)
-    user_id: str = Field(sa_column=Column(Text, ForeignKey("memory_space.user_id"), nullable=False))
+    user_id: str = Field(sa_type=Text)
     content: str = Field(sa_type=Text)
     kind: str = Field(sa_type=Text)
     tags: list[str] = Field(default_factory=list, sa_column=_tags())
     meta: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
     facts: str = Field(sa_type=Text)  # what the dedup guard compares
     embedding: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    dim: int = Field(
+        sa_column=Column(Integer, Computed("octet_length(embedding) / 2", persisted=True))
+    )
     version: int = Field(sa_column=Column(BigInteger, nullable=False))
     access_count: int = Field(sa_column=_counter())
     last_accessed_at: datetime | None = Field(default=None, sa_column=_maybe_moment())
@@ -160,6 +178,44 @@ class MemoryArchive(SQLModel, table=True):
     embedding: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     removed_version: int = Field(sa_column=Column(BigInteger, nullable=False))
     removed_at: datetime = Field(sa_column=_moment(default=True))
+
+
+class EmbedderTarget(SQLModel, table=True):
+    """The embedder that all spaces are to have; one row."""
+
+    __tablename__ = "embedder_target"
+
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    embedder: str = Field(sa_type=Text)
+    dim: int = Field(sa_column=Column(Integer, nullable=False))
+    started_at: datetime = Field(sa_column=_moment())  # the latest of its workers
+    seen_at: datetime = Field(sa_column=_moment())  # when one of them last said so
+
+
+class Reembedding(SQLModel, table=True):
+    """A space that is moving to another embedder: whose work it is, until when."""
+
+    __tablename__ = "reembedding"
+
+    user_id: str = Field(primary_key=True, foreign_key=_SPACE, ondelete="CASCADE", sa_type=Text)
+    wanted_at: datetime | None = Field(default=None, sa_column=_maybe_moment())
+    lease_owner: str | None = Field(default=None, sa_type=Text)
+    lease_until: datetime = Field(sa_column=_moment(default=True))
+    failures: int = Field(sa_column=_counter())
+    # The version with the new embeddings, until its compaction is sent.
+    swapped_version: int | None = Field(default=None, sa_column=Column(BigInteger))
+
+
+class MemoryReembedding(SQLModel, table=True):
+    """A memory, as it was at a version, embedded by the embedder that its space is moving to."""
+
+    __tablename__ = "memory_reembedding"
+
+    user_id: str = Field(primary_key=True, foreign_key=_SPACE, ondelete="CASCADE", sa_type=Text)
+    memory_id: UUID = Field(primary_key=True)
+    embedder: str = Field(primary_key=True, sa_type=Text)
+    version: int = Field(sa_column=Column(BigInteger, nullable=False))
+    embedding: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 
 class CompactionRun(SQLModel, table=True):

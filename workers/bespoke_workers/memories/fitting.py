@@ -20,10 +20,6 @@ TRIES = 4
 T = TypeVar("T")
 
 
-async def _ignore(user_id: str) -> None:
-    """Leave a space with its embedder."""
-
-
 class Fitting:
     """Does jobs with the services whose embedder is that of the user's space."""
 
@@ -33,7 +29,7 @@ class Fitting:
         loader: Loader,
         make: Callable[[Loader, Embedder], Services],
         read_kind: Callable[[str], Awaitable[Kind | None]],
-        on_older: Callable[[str], Awaitable[None]] = _ignore,
+        on_older: Callable[[str], Awaitable[None]],
     ) -> None:
         """``read_kind`` tells of which embedder a user's space is, None if there is no space.
 

@@ -17,7 +17,7 @@ from bespoke_schemas.memories import Restore, Restored, Skipped
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.errors import Refused
-from bespoke_workers.memories import archive_statements, statements
+from bespoke_workers.memories import archive_statements, archived_vectors, statements
 from bespoke_workers.memories.archive import UPDATED, Archive
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
@@ -123,9 +123,10 @@ class Restoring:
         are of another embedder.
         """
         done: list[Return] = []
+        renewed = await archived_vectors.embedded_anew(self._database, self._embedder, payload)
 
         async def effect(session: AsyncSession) -> Restored:
-            back = await self._restored(await session.connection(), payload)
+            back = await self._restored(await session.connection(), payload, renewed)
             if back is None:
                 return Restored(restored_count=0)
             done.append(back)
@@ -137,7 +138,9 @@ class Restoring:
                 self._tell(payload.user_id, back)
         return restored
 
-    async def _restored(self, connection: AsyncConnection, payload: Restore) -> Return | None:
+    async def _restored(
+        self, connection: AsyncConnection, payload: Restore, renewed: archived_vectors.Renewed
+    ) -> Return | None:
         """Restore in a transaction that locks the space; None if there is no space."""
         whose = {"user_id": payload.user_id}
         await connection.execute(statements.LOCK_SPACE, whose)
@@ -151,6 +154,7 @@ class Restoring:
             {row.id: row.facts for row in rows},
             Counter(row.kind for row in rows),
         )
+        await archived_vectors.renew(connection, payload, renewed)
         for row in await self._sought(connection, payload):
             back.weigh(row)
         if back.rows:

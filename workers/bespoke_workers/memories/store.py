@@ -1,7 +1,8 @@
 """The memories of every user, as the tasks see them."""
 
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from bespoke_schemas import memories
@@ -17,10 +18,15 @@ from bespoke_workers.memories.index import IndexCache
 from bespoke_workers.memories.loading import Loader, read_kind
 from bespoke_workers.memories.policies import Policies
 from bespoke_workers.memories.policy import Policy
+from bespoke_workers.memories.reembedding import Reembedding
 from bespoke_workers.memories.services import Services
 from bespoke_workers.memories.sweeping import whose
+from bespoke_workers.memories.target import Target
+from bespoke_workers.outbox import Outbox
 from bespoke_workers.settings import Settings
 from bespoke_workers.storage.places import Storage
+
+LEASE = timedelta(minutes=1)
 
 
 def utc_now() -> datetime:
@@ -45,8 +51,15 @@ class Memories:
         *,
         load_older: Callable[[str], Embedder] = load_older,
         storage: Storage | None = None,
+        outbox: Outbox | None = None,
+        lease: timedelta = LEASE,
+        running_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``load_older`` loads the embedder of a space that is not of ``embedder``, by its name."""
+        """``load_older`` loads the embedder of a space that is not of ``embedder``, by its name.
+
+        Such spaces are embedded anew if there is an ``outbox``: the embedder of the worker that
+        has run the shortest, in seconds ``running_s``, is that of all in the end.
+        """
         self.indexes = indexes
         storage = storage or Storage("memory://")
         default = policy if isinstance(policy, Defaults) else Defaults(policy)
@@ -55,15 +68,30 @@ class Memories:
         def make(loader: Loader, embedder: Embedder) -> Services:
             return Services(database, loader, embedder, default, storage, clock)
 
+        self._reembedding = None
+        if outbox is not None:
+            target = Target(database, embedder.kind, running_s)
+            self._reembedding = Reembedding(database, embedders, target, outbox, lease)
         self._fitting = Fitting(
-            embedders, Loader(indexes, embedder, default), make, partial(read_kind, database)
+            embedders,
+            Loader(indexes, embedder, default),
+            make,
+            partial(read_kind, database),
+            self._want,
         )
         self._policies = Policies(database, embedder, default)
         self._history = History(database)
         self._exporting = Exporting(database, storage)
 
     @classmethod
-    def from_settings(cls, database: Database, settings: Settings) -> "Memories":
+    def from_settings(
+        cls,
+        database: Database,
+        settings: Settings,
+        *,
+        outbox: Outbox | None = None,
+        running_s: Callable[[], float] = time.monotonic,
+    ) -> "Memories":
         """Make the memories that the settings describe; raises Misconfigured where they cannot."""
         return cls(
             database,
@@ -72,7 +100,19 @@ class Memories:
             IndexCache(settings.index_cache_mib * 2**20),
             load_older=partial(load_older, at_least=settings.similarity_threshold),
             storage=Storage(settings.storage),
+            outbox=outbox,
+            lease=settings.lease,
+            running_s=running_s,
         )
+
+    async def reembed(self) -> None:
+        """Embed anew, for some seconds, what is of another embedder than the one to be."""
+        if self._reembedding is not None:
+            await self._reembedding.work()
+
+    async def _want(self, user_id: str) -> None:
+        if self._reembedding is not None:
+            await self._reembedding.want(user_id)
 
     async def store(self, payload: memories.Store) -> memories.Stored:
         """Remember one thing that a user said, or merge it with its duplicate; then compact.

@@ -1,8 +1,8 @@
-"""The tasks that nobody asks for: nightly batches and rounds, lost runs, old rows."""
+"""The tasks that nobody asks for: nightly batches and rounds, lost runs, old rows, embedders."""
 
 from uuid import UUID
 
-from bespoke_workers.app import GO_ON, NIGHTLY_AGE, NIGHTLY_TIER, PRUNE, REAP, internal
+from bespoke_workers.app import GO_ON, NIGHTLY_AGE, NIGHTLY_TIER, PRUNE, REAP, REEMBED, internal
 from bespoke_workers.runtime import Runtime
 
 
@@ -36,3 +36,10 @@ async def prune(this: Runtime) -> None:
     """Delete the records of jobs and what was archived that are older than their retention."""
     await this.retention.prune()
     await this.pruning.prune()
+
+
+@internal(REEMBED)
+async def reembed(this: Runtime) -> None:
+    """Embed anew, for a while, the memories of users that another embedder embedded."""
+    if await this.is_reembedding_due():
+        await this.memories.reembed()
