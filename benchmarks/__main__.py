@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import (
     compaction_share,
+    index_scale,
     store_among_many,
     store_latency,
     store_many,
@@ -21,6 +22,7 @@ BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (
     store_latency.measure,
     store_among_many.measure,
     compaction_share.measure,
+    index_scale.measure,
 )
 
 

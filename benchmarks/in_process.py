@@ -21,7 +21,8 @@ from bespoke_schemas.memories import Store, Stored
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Delivery
 from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.index import IndexCache, to_bytes
+from bespoke_workers.memories.index import to_bytes
+from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.space import NEVER
 from bespoke_workers.memories.store import Memories

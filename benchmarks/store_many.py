@@ -17,7 +17,7 @@ from benchmarks.bench import Figure, servers
 from bespoke_schemas.memories import NewMemory, Store, StoreMany
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.index import IndexCache
+from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.store import Memories
 from bespoke_workers.observe import logging as our_logging

@@ -13,7 +13,7 @@ from bespoke_schemas.memories import Import
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import import_progress, record_source
 from bespoke_workers.memories.embedding import load_embedder
-from bespoke_workers.memories.index import IndexCache
+from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.policy import DEFAULT
 from bespoke_workers.memories.store import Memories
 from bespoke_workers.storage.places import Storage

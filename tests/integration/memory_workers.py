@@ -17,7 +17,8 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder, load_embedder
-from bespoke_workers.memories.index import IndexCache, from_bytes
+from bespoke_workers.memories.index import from_bytes
+from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.policy import DEFAULT, Policy
 from bespoke_workers.memories.port import MemoryStore
 from bespoke_workers.memories.store import Memories

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from bespoke_schemas.memories import Compaction, List, Search, Store
-from bespoke_workers.memories import loading, plan
+from bespoke_workers.memories import index, loading, plan
 from bespoke_workers.memories.index import UserIndex
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.store import Memories
 from tests.integration.memory_workers import (
     ANGLES,
+    CACHE_BYTES,
     Clock,
     angles,
     assert_sound,
@@ -40,19 +41,50 @@ def replace_by_junk(memories: Memories) -> None:
 
 def thin_out(memories: Memories) -> None:
     """Take a vector out of the cached index."""
-    index = memories.indexes.get("ada")
-    if index is not None:
-        index.remove(index.ids[:1])
+    held = memories.indexes.get("ada")
+    if held is not None:
+        held.remove(held.ids[:1])
 
 
 def age(memories: Memories) -> None:
     """Say that the cached index is of an earlier version than it is."""
-    index = memories.indexes.get("ada")
-    if index is not None:
-        index.version -= 1
+    held = memories.indexes.get("ada")
+    if held is not None:
+        held.version -= 1
 
 
-HARM: tuple[Callable[[Memories], None], ...] = (lose, replace_by_junk, thin_out, age)
+def replace_by_wrong_vectors(memories: Memories) -> None:
+    """Put an index of the same memories, size and version there, whose vectors are mixed up."""
+    held = memories.indexes.get("ada")
+    if held is not None:
+        vectors = np.roll(held._rows(), 1, axis=0)
+        memories.indexes.put("ada", UserIndex(held.ids, vectors, ANGLES.dim, held.version))
+
+
+def take_back_an_older_one(memories: Memories) -> None:
+    """Put a copy of an earlier state in the place of the present one, and keep one of that."""
+    held, older = memories.indexes.get("ada"), memories.indexes.get("older")
+    if held is not None:
+        copy = UserIndex(held.ids, held._rows(), ANGLES.dim, held.version)
+        memories.indexes.put("older", copy)
+    if older is not None:
+        memories.indexes.put("ada", older)
+
+
+def shrink_or_widen(memories: Memories) -> None:
+    """Leave the cache no room, or give it back."""
+    memories.indexes.max_bytes = 0 if memories.indexes.max_bytes else CACHE_BYTES
+
+
+HARM: tuple[Callable[[Memories], None], ...] = (
+    lose,
+    replace_by_junk,
+    replace_by_wrong_vectors,
+    take_back_an_older_one,
+    shrink_or_widen,
+    thin_out,
+    age,
+)
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -195,7 +227,10 @@ class Model:
 
 @pytest.mark.parametrize("seed", range(4))
 @in_loop
-async def test_any_course_of_events_agrees_with_a_plain_model(database_url: str, seed: int) -> None:
+async def test_any_course_of_events_agrees_with_a_plain_model(
+    database_url: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "SKETCH_ABOVE", (8, 20_000)[seed % 2])
     drawn = random.Random(seed)  # chooses a course, guards nothing
     policy = Policy(max_memories=drawn.choice([12, 65, 80]), max_age_days=20, dedup_guard=False)
     model, clock = Model(policy), Clock()

@@ -32,7 +32,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.errors import Cancelled, Refused
 from bespoke_workers.memories import importing, record_source
 from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.index import IndexCache
+from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.policy import DEFAULT, Policy
 from bespoke_workers.memories.store import Memories
 from bespoke_workers.observe import events

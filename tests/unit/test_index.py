@@ -1,5 +1,8 @@
 """An index answers as a plain scan of the stored vectors would, whatever was done to it before."""
 
+import os
+import subprocess
+import sys
 from itertools import count
 from typing import Any
 from uuid import UUID
@@ -14,12 +17,12 @@ from numpy.typing import NDArray
 from bespoke_workers.errors import Permanent
 from bespoke_workers.memories import lexical
 from bespoke_workers.memories.index import (
-    IndexCache,
     UserIndex,
     from_bytes,
     rows_from_bytes,
     to_bytes,
 )
+from bespoke_workers.memories.index_cache import IndexCache
 
 DIM = 8
 seeds = st.integers(0, 30)  # few enough that vectors repeat
@@ -243,3 +246,25 @@ def test_any_number_of_memories_is_removed_at_once(many: int) -> None:
     assert set(index.ids) == set(ids(100)) - set(gone)
     kept = index.nearest(vector(0), 1)
     assert [hit[0] for hit in kept] == ([UUID(int=1)] if many < 100 else [])
+
+
+def test_a_process_of_a_worker_computes_with_one_thread() -> None:
+    program = (
+        "import os, sys, bespoke_workers.app\n"
+        "assert not {'numpy', 'faiss'} & set(sys.modules), 'imported before a fork'\n"
+        "child = os.fork()\n"
+        "if child:\n"
+        "    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+        "import numpy, psutil\n"
+        "from bespoke_workers.memories.index import UserIndex, _faiss\n"
+        "vectors = numpy.ones((500, 500))\n"
+        "vectors @ vectors\n"
+        "UserIndex([], numpy.empty((0, 8)), 8)\n"
+        "print(psutil.Process().num_threads(), _faiss().omp_get_max_threads(), flush=True)\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, check=True, text=True, env=environment,
+    )  # fmt: skip
+    assert run.stdout.split() == ["1", "1"]

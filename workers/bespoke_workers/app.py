@@ -6,6 +6,7 @@ a worker dies the message comes back; the database sees to it that the effect do
 (``database.once``). Long ones are acknowledged at once and guarded by a lease.
 """
 
+import os
 import random
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
@@ -69,6 +70,10 @@ OutcomeT = TypeVar("OutcomeT", bound="Outcome | None")
 Service = Callable[[Any, Runtime], Coroutine[object, object, ResultT | None]]
 
 _log = structlog.get_logger("bespoke.jobs")
+
+# Before NumPy is imported, which reads it then: two worker processes on two cores, each with a
+# thread for every core, would wait for each other. FAISS is told in memories.index.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 class FamilyQueues(Queues):

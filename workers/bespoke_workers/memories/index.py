@@ -1,20 +1,20 @@
-"""The one door to FAISS: an exact index of one user's vectors, and a bounded cache of indexes.
+"""The one door to FAISS: an index of one user's vectors.
 
 FAISS is imported at the first index made, never with this module: used in a parent before a fork,
 it hangs the children. An index is a cache of what the database holds.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bespoke_workers.errors import Permanent
+from bespoke_workers.memories.sketch import Sketch
 
 Hit = tuple[UUID, float]  # a memory and its cosine
 
@@ -24,9 +24,15 @@ ROUNDING = 2e-3
 DECIMALS = 6  # of a cosine: more would tell apart what only the order of additions does
 OBJECT_BYTES = 2048  # one empty index: the FAISS object, its wrapper and this one
 ID_BYTES = 16
-RAW_ID = np.dtype((np.void, ID_BYTES))
 FEW_IDS = 16  # to look for one by one; more are sorted
 SIMILAR_AT_FIRST = 8  # nearest ones to look at; where all are similar enough, four times as many
+SKETCH_ABOVE = 20_000
+"""Vectors up to which comparing with each takes less time than a sketch; docs/decisions/0010."""
+CANDIDATES = 400  # likeliest ones by their codes to compare with, to find the nearest
+CANDIDATES_EACH = 8  # and as many more for each one that is asked for
+FEW_CANDIDATES = 64  # where codes leave nothing to chance
+# A part of all: where more are likely, comparing with each costs less.
+LARGEST_SHARE, LARGEST_SIMILAR_SHARE = 8, 64
 
 
 def to_bytes(vector: ArrayLike) -> bytes:
@@ -66,24 +72,34 @@ def _faiss() -> ModuleType:
     return faiss
 
 
+def _empty(dim: int) -> Any:
+    """Return FAISS' plain list of float16 vectors, compared by product."""
+    faiss = _faiss()
+    return faiss.IndexScalarQuantizer(
+        dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+
+
 class UserIndex:
-    """One user's vectors, searched exactly; `version` is the state of the space that it shows.
+    """One user's vectors; `version` is the state of the space that it shows.
 
     Vectors are held as they are stored, in float16, and a query is rounded like them, so that the
     same text has a cosine of exactly 1 with itself. Ids stand in an array beside the vectors, 16
     bytes each, where IDMap2's table would take several times as much.
+
+    Every answer follows from what is held, not from how it came to be held. `similar` is exact at
+    any size; `nearest` is exact up to `SKETCH_ABOVE` vectors, and above finds what is among the
+    likeliest by their codes.
     """
 
     def __init__(self, ids: Sequence[UUID], vectors: ArrayLike, dim: int, version: int = 0) -> None:
         """Build from `ids` and vectors of shape (len(ids), dim), float16 or float32."""
         self.dim = dim
         self.version = version
-        faiss = _faiss()
-        self._index = faiss.IndexScalarQuantizer(
-            dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-        )
+        self._index = _empty(dim)
         self._ids = np.empty((0, 2), dtype=np.uint64)
         self._capacity = 0
+        self._sketch: Sketch | None = None
         self._append(ids, vectors)
 
     def __len__(self) -> int:
@@ -92,28 +108,30 @@ class UserIndex:
     @property
     def nbytes(self) -> int:
         """The memory that it takes, room for growth included."""
-        return OBJECT_BYTES + self._capacity * self.dim * STORED.itemsize + self._ids.nbytes
+        vectors = self._capacity * self.dim * STORED.itemsize
+        sketch = 0 if self._sketch is None else self._sketch.nbytes
+        return OBJECT_BYTES + vectors + self._ids.nbytes + sketch
 
     @property
     def ids(self) -> list[UUID]:
         """The memories that it holds, in no particular order."""
-        raw = self._ids[: len(self)].tobytes()
-        return [UUID(bytes=raw[i : i + ID_BYTES]) for i in range(0, len(raw), ID_BYTES)]
+        return _ids(self._ids[: len(self)])
 
     def add(self, memory_id: UUID, vector: ArrayLike) -> None:
         """Hold a vector of shape (dim,), in place of the one that this memory had, if any."""
-        self.remove([memory_id])
-        self._append([memory_id], np.asarray(vector)[np.newaxis])
+        self.add_many([memory_id], np.asarray(vector)[np.newaxis])
+
+    def add_many(self, memory_ids: Sequence[UUID], vectors: ArrayLike) -> None:
+        """Hold vectors of shape (len(memory_ids), dim), in place of those that these had."""
+        self.remove(memory_ids)
+        self._append(memory_ids, vectors)
 
     def remove(self, memory_ids: Iterable[UUID]) -> int:
         """Let go of memories, and return how many of them it held."""
-        held = self._ids[: len(self)]
-        gone = _among(held, _raw(memory_ids))
-        removed = int(np.count_nonzero(gone))
-        if removed:
-            self._index.remove_ids(np.flatnonzero(gone))  # keeps the order of the others
-            self._ids[: len(held) - removed] = held[~gone]
-        return removed
+        gone = _places(self._ids[: len(self)], _raw(memory_ids))
+        if len(gone):
+            self._close_gaps(gone, len(self) - len(gone))
+        return len(gone)
 
     def nearest(
         self, vector: ArrayLike, k: int = 1, accept: Callable[[UUID], bool] | None = None
@@ -122,11 +140,36 @@ class UserIndex:
 
         Of equally similar ones the newest id comes first, whatever order they were added in.
         """
-        query, verdicts, width = self._query(vector), dict[UUID, bool](), k + 1
-        while len(self) and k > 0:
+        query = self._query(vector)
+        if k <= 0 or not len(self):
+            return []
+        if self._sketch is not None and len(self) > SKETCH_ABOVE:
+            hits = self._nearest_by_codes(self._sketch, query, k, accept)
+            if hits is not None:
+                return hits
+        return self._nearest_of_all(query, k, accept)
+
+    def similar(self, vector: ArrayLike, threshold: float) -> list[Hit]:
+        """Return all memories with a cosine of at least `threshold`, best first."""
+        # FAISS searches float16 by range twenty times slower than it finds the few nearest.
+        query, width, least = self._query(vector), SIMILAR_AT_FIRST, threshold - ROUNDING
+        positions = self._similar_by_codes(query, least)
+        while positions is None and len(self):
+            width = min(width, len(self))
+            scores, found = self._index.search(query[np.newaxis], width)
+            if width == len(self) or scores[0][-1] < least:
+                positions = found[0][scores[0] >= least]
+            width *= 4
+        return [] if positions is None else self._hits(query, positions, least=threshold)
+
+    def _nearest_of_all(
+        self, query: NDArray[np.float32], k: int, accept: Callable[[UUID], bool] | None
+    ) -> list[Hit]:
+        verdicts, width = dict[UUID, bool](), k + 1
+        while True:
             width = min(width, len(self))
             scores, positions = self._index.search(query[np.newaxis], width)
-            hits = self._hits(query, scores[0], positions[0])
+            hits = self._hits(query, positions[0])
             for memory_id, _ in hits:
                 if memory_id not in verdicts:
                     verdicts[memory_id] = accept is None or accept(memory_id)
@@ -137,21 +180,67 @@ class UserIndex:
             ):
                 return taken[:k]
             width *= 4
-        return []
 
-    def similar(self, vector: ArrayLike, threshold: float) -> list[Hit]:
-        """Return all memories with a cosine of at least `threshold`, best first."""
-        # FAISS searches float16 by range twenty times slower than it finds the few nearest.
-        query, width, least = self._query(vector), SIMILAR_AT_FIRST, threshold - ROUNDING
-        while len(self):
-            width = min(width, len(self))
-            scores, positions = self._index.search(query[np.newaxis], width)
-            if width == len(self) or scores[0][-1] < least:
-                near = scores[0] >= least
-                hits = self._hits(query, scores[0][near], positions[0][near])
-                return [hit for hit in hits if hit[1] >= threshold]
+    def _nearest_by_codes(
+        self,
+        sketch: Sketch,
+        query: NDArray[np.float32],
+        k: int,
+        accept: Callable[[UUID], bool] | None,
+    ) -> list[Hit] | None:
+        """Return the nearest of the likeliest; None if too few of those are acceptable."""
+        wanted = width = CANDIDATES + CANDIDATES_EACH * k
+        while width <= len(self) // LARGEST_SHARE:
+            scores, positions = sketch.most_like(query, width)
+            # Of codes as good as the last one, FAISS picks by position: none of them counts.
+            likely = positions[scores > scores.min(initial=np.inf)]
+            if accept is not None:
+                names = _ids(self._ids[likely])
+                likely = likely[np.fromiter(map(accept, names), dtype=bool, count=len(names))]
+            if len(likely) >= wanted // 2:
+                return self._hits(query, self._best(query, likely, k))[:k]
             width *= 4
-        return []
+        return None
+
+    def _similar_by_codes(
+        self, query: NDArray[np.float32], least: float
+    ) -> NDArray[np.int64] | None:
+        """Return where all with a product of `least` are; None if a scan is due."""
+        if self._sketch is None or len(self) <= SKETCH_ABOVE:
+            return None
+        floor, width = self._sketch.floor(query, least), min(FEW_CANDIDATES, len(self))
+        while floor is not None and width <= max(
+            len(self) // LARGEST_SIMILAR_SHARE, FEW_CANDIDATES
+        ):
+            scores, positions = self._sketch.most_like(query, width)
+            if len(scores) < width:
+                return None
+            if scores[-1] < floor:
+                scores, positions = self._compared(query, positions[scores >= floor])
+                return positions[scores >= least]
+            width *= 8
+        return None
+
+    def _best(
+        self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int
+    ) -> NDArray[np.int64]:
+        """Return those of `positions` that may be among the `k` most similar ones."""
+        if len(positions) <= k:
+            return positions
+        scores, best_first = self._compared(query, positions)
+        close: NDArray[np.int64] = best_first[scores >= scores[k - 1] - ROUNDING]
+        return close
+
+    def _compared(
+        self, query: NDArray[np.float32], positions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return the products with the vectors at some positions, and these, best first."""
+        if not len(positions):
+            return np.empty(0, dtype=np.float32), positions
+        some = _empty(self.dim)
+        some.add_sa_codes(self._rows().take(positions, axis=0).view(np.uint8))
+        scores, places = some.search(query[np.newaxis], len(positions))
+        return scores[0], positions[places[0]]
 
     def _append(self, ids: Sequence[UUID], vectors: ArrayLike) -> None:
         stored = np.ascontiguousarray(vectors, dtype=STORED)
@@ -170,6 +259,30 @@ class UserIndex:
             self._ids = grown
         self._index.add_sa_codes(stored.view(np.uint8))
         self._ids[before:count] = _raw(ids)
+        if self._sketch is not None:
+            self._sketch.append(stored)
+        elif count > SKETCH_ABOVE:
+            self._sketch = Sketch(_faiss(), self._rows())
+
+    def _close_gaps(self, gaps: NDArray[np.intp], count: int) -> None:
+        """Move the last ones into the gaps that others left, and keep `count`."""
+        tail = np.arange(count, len(self))
+        sources, targets = tail[~np.isin(tail, gaps)], gaps[gaps < count]
+        rows = self._rows()
+        rows[targets] = rows[sources]
+        self._ids[targets] = self._ids[sources]
+        if count <= SKETCH_ABOVE // 2:
+            self._sketch = None
+        elif self._sketch is not None:
+            self._sketch.move(sources, targets, count)
+        self._index.codes.resize(count * self.dim * STORED.itemsize)
+        self._index.ntotal = count
+
+    def _rows(self) -> NDArray[np.float16]:
+        """The vectors where FAISS holds them, of shape (n, dim), until it holds others."""
+        size = self._index.codes.size()
+        held = _faiss().rev_swig_ptr(self._index.codes.data(), size) if size else b""
+        return np.frombuffer(held, dtype=STORED).reshape(-1, self.dim)
 
     def _query(self, vector: ArrayLike) -> NDArray[np.float32]:
         query = np.asarray(vector, dtype=np.float32).astype(STORED).astype(np.float32)
@@ -178,23 +291,28 @@ class UserIndex:
         return query
 
     def _hits(
-        self,
-        query: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        positions: NDArray[np.int64],
+        self, query: NDArray[np.float32], positions: NDArray[np.int64], least: float = -np.inf
     ) -> list[Hit]:
-        raw = self._ids[positions].tobytes()
-        hits = []
-        for place, (score, position) in enumerate(zip(scores, positions, strict=True)):
-            memory_id = UUID(bytes=raw[place * ID_BYTES : (place + 1) * ID_BYTES])
-            hits.append((memory_id, self._cosine(query, float(score), int(position))))
+        """Return the memories at `positions` with a cosine of at least `least`, best first."""
+        cosines = self._cosines(query, positions)
+        some = cosines >= least
+        hits = zip(_ids(self._ids[positions[some]]), cosines[some].tolist(), strict=True)
         return sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=True)
 
-    def _cosine(self, query: NDArray[np.float32], score: float, position: int) -> float:
-        """The product of two rounded vectors, except that equal ones have a cosine of 1."""
-        if abs(score - 1) <= ROUNDING and np.array_equal(self._index.reconstruct(position), query):
-            return 1.0
-        return round(min(score, 1.0), DECIMALS)
+    def _cosines(
+        self, query: NDArray[np.float32], positions: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """The products of rounded vectors, except that equal ones have a cosine of 1.
+
+        Float16 numbers are whole multiples of 2**-24: sums of their products are exact in float64.
+        """
+        rows = self._rows()[positions]
+        products = rows.astype(np.float64) @ query.astype(np.float64)
+        cosines: NDArray[np.float64] = np.minimum(products, 1.0).round(DECIMALS)
+        for place in np.flatnonzero(np.abs(cosines - 1) <= ROUNDING):
+            if np.array_equal(rows[place], query):
+                cosines[place] = 1.0
+        return cosines
 
 
 def _raw(ids: Iterable[UUID]) -> NDArray[np.uint64]:
@@ -202,84 +320,17 @@ def _raw(ids: Iterable[UUID]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(id_.bytes for id_ in ids), dtype=np.uint64).reshape(-1, 2)
 
 
-def _among(held: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Say of each held id, of shape (n, 2), whether it is among those wanted."""
+def _ids(held: NDArray[np.uint64]) -> list[UUID]:
+    """Rows of two words as the ids that `_raw` was given."""
+    raw = held.tobytes()
+    return [UUID(bytes=raw[i : i + ID_BYTES]) for i in range(0, len(raw), ID_BYTES)]
+
+
+def _places(held: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Return where, among held ids of shape (n, 2), those wanted are, in order."""
     if len(wanted) > FEW_IDS:
-        return np.isin(held.view(RAW_ID).ravel(), wanted.view(RAW_ID).ravel())
-    gone = np.zeros(len(held), dtype=bool)
-    for high, low in wanted:
-        gone |= (held[:, 0] == high) & (held[:, 1] == low)
-    return gone
-
-
-@dataclass(frozen=True)
-class CacheStatistics:
-    """What a cache holds, and how often it could serve. `nbytes` is what its indexes take."""
-
-    users: int
-    nbytes: int
-    max_bytes: int
-    hits: int
-    misses: int
-    evictions: int
-
-
-class IndexCache:
-    """Indexes by user, of which the least recently used go when they outgrow `max_bytes`."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self._indexes: OrderedDict[str, UserIndex] = OrderedDict()
-        self._sizes: dict[str, int] = {}
-        self._nbytes = self._hits = self._misses = self._evictions = 0
-
-    def get(self, user_id: str) -> UserIndex | None:
-        """Return a user's index, now the most recently used, or None."""
-        index = self._indexes.get(user_id)
-        if index is None:
-            self._misses += 1
-            return None
-        self._hits += 1
-        self._indexes.move_to_end(user_id)
-        return index
-
-    def put(self, user_id: str, index: UserIndex) -> None:
-        """Keep an index. To be called again when it has changed, for its size is taken here.
-
-        An index that is larger than the whole cache is not kept.
-        """
-        self._forget(user_id)
-        if index.nbytes > self.max_bytes:
-            return
-        self._indexes[user_id] = index
-        self._sizes[user_id] = index.nbytes
-        self._nbytes += index.nbytes
-        while self._nbytes > self.max_bytes:
-            self._forget(next(iter(self._indexes)))
-            self._evictions += 1
-
-    def drop(self, user_id: str) -> None:
-        """Let go of a user's index, if it is there."""
-        self._forget(user_id)
-
-    def clear(self) -> None:
-        """Let go of every index."""
-        self._indexes.clear()
-        self._sizes.clear()
-        self._nbytes = 0
-
-    @property
-    def statistics(self) -> CacheStatistics:
-        """What it holds now, and what it served since it was made."""
-        return CacheStatistics(
-            users=len(self._indexes),
-            nbytes=self._nbytes,
-            max_bytes=self.max_bytes,
-            hits=self._hits,
-            misses=self._misses,
-            evictions=self._evictions,
-        )
-
-    def _forget(self, user_id: str) -> None:
-        if self._indexes.pop(user_id, None) is not None:
-            self._nbytes -= self._sizes.pop(user_id)
+        found = np.flatnonzero(np.isin(held[:, 1], wanted[:, 1]))
+        exactly = set(map(bytes, wanted))
+        return found[[bytes(id_) in exactly for id_ in held[found]]]
+    each = [np.flatnonzero((held[:, 1] == low) & (held[:, 0] == high)) for high, low in wanted]
+    return np.unique(np.concatenate(each)) if each else np.empty(0, dtype=np.intp)

@@ -18,7 +18,8 @@ from bespoke_workers.memories import statements
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedders import Kind
 from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.index import IndexCache, UserIndex, rows_from_bytes
+from bespoke_workers.memories.index import UserIndex, rows_from_bytes
+from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.space import Space
 
 PAGE = 20_000
@@ -174,8 +175,7 @@ async def read_kind(database: Database, user_id: str) -> Kind | None:
 
 
 def _add(index: UserIndex, row: Row[Any]) -> None:
-    for memory_id, vector in zip(row.ids or (), _vectors(row, index.dim), strict=True):
-        index.add(memory_id, vector)
+    index.add_many(row.ids or (), _vectors(row, index.dim))
 
 
 def _vectors(row: Row[Any], dim: int) -> Any:

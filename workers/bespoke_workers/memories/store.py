@@ -14,7 +14,7 @@ from bespoke_workers.memories.exporting import Exporting
 from bespoke_workers.memories.fitting import Fitting
 from bespoke_workers.memories.history import History
 from bespoke_workers.memories.importing import Tell
-from bespoke_workers.memories.index import IndexCache
+from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.loading import Loader, read_kind
 from bespoke_workers.memories.policies import Policies
 from bespoke_workers.memories.policy import Policy
