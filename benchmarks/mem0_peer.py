@@ -57,9 +57,7 @@ def main(store: str, users: int, each: int) -> None:
         memory, added = opened(store, Path(directory)), 0
         started = time.perf_counter()
         for user_id, text in texts:
-            found = memory.search(
-                text, filters={"user_id": user_id}, top_k=1, threshold=THRESHOLD
-            )
+            found = memory.search(text, filters={"user_id": user_id}, top_k=1, threshold=THRESHOLD)
             if not found["results"]:
                 memory.add(text, user_id=user_id, infer=False)
                 added += 1

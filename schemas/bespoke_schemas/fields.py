@@ -11,6 +11,8 @@ CONTENT_LIMIT = 32_768  # characters; longer texts are documents, not memories
 METADATA_LIMIT = 65_536  # characters of JSON
 STATE_LIMIT = 8_388_608  # characters of JSON; a state with hundreds of long demos fits
 NAME_LIMIT = 100  # characters
+SHARED = "\x1f"
+"""Stands before the name of a shared space where else a user's id stands."""
 TAG_LIMIT = 50  # tags of one row
 
 
@@ -69,11 +71,19 @@ def _utc(moment: datetime) -> datetime:
         raise ValueError("is out of range in UTC") from None
 
 
+def _no_shared_space(user_id: str) -> str:
+    if user_id.startswith(SHARED):
+        raise ValueError("begins with U+001F, which marks shared spaces; give another id")
+    return user_id
+
+
 _TEXT = AfterValidator(storable)
 
-UserId = Annotated[
+OwnerId = Annotated[
     str, Field(min_length=1, max_length=USER_ID_LIMIT), _TEXT, AfterValidator(_not_blank)
 ]
+"""Whose a space is: a user's, or that of all who share it."""
+UserId = Annotated[OwnerId, AfterValidator(_no_shared_space)]
 Content = Annotated[
     str, Field(min_length=1, max_length=CONTENT_LIMIT), _TEXT, AfterValidator(_not_blank)
 ]

@@ -1,9 +1,7 @@
 """One suite over every store of memories: PostgreSQL's, and the one in memory."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -31,9 +29,7 @@ from bespoke_schemas.memories import (
     Update,
 )
 from bespoke_workers.errors import Refused
-from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.in_memory import InMemoryStore
-from bespoke_workers.memories.policy import DEFAULT, Policy
+from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.port import MemoryStore
 from bespoke_workers.observe import events
 from tests.integration.memory_workers import (
@@ -42,49 +38,12 @@ from tests.integration.memory_workers import (
     LEXICAL,
     Clock,
     in_loop,
-    worker,
 )
 from tests.integration.memory_workers import remember as stored
+from tests.integration.stores import Open
 from tests.integration.test_memories_compaction import word
 
 SMALL = Policy(max_memories=20)
-Opened = AbstractAsyncContextManager[MemoryStore]
-
-
-class Open(Protocol):
-    """The signature of the fixture `opened`."""
-
-    def __call__(
-        self,
-        policy: Policy = DEFAULT,
-        embedder: Embedder = LEXICAL,
-        clock: Callable[[], datetime] | None = None,
-    ) -> Opened: ...
-
-
-@asynccontextmanager
-async def in_memory(
-    policy: Policy = DEFAULT,
-    embedder: Embedder = LEXICAL,
-    clock: Callable[[], datetime] | None = None,
-) -> Any:
-    yield InMemoryStore(embedder, policy, clock or Clock())
-
-
-@pytest.fixture(params=["postgresql", "in_memory"])
-def opened(request: pytest.FixtureRequest) -> Open:
-    if request.param == "in_memory":
-        return in_memory
-    url = request.getfixturevalue("database_url")
-
-    def open_worker(
-        policy: Policy = DEFAULT,
-        embedder: Embedder = LEXICAL,
-        clock: Callable[[], datetime] | None = None,
-    ) -> Opened:
-        return worker(url, policy, embedder, clock)
-
-    return open_worker
 
 
 async def held(store: MemoryStore, user_id: str = "ada") -> list[str]:

@@ -59,7 +59,8 @@ def _one_source(fields: dict[str, Any]) -> bool:
 
 def _one_mode(fields: dict[str, Any]) -> bool:
     forced, aged, dry = (bool(fields.get(name)) for name in ("force", "age_only", "dry_run"))
-    return not (aged and (forced or dry)) and (dry or fields.get("preset") is None)
+    unasked = fields.get("space") is not None and fields.get("user_id") is None
+    return not unasked and not (aged and (forced or dry)) and (dry or fields.get("preset") is None)
 
 
 TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {

@@ -36,6 +36,14 @@ from bespoke_schemas.memories.reading import (
     Stats,
 )
 from bespoke_schemas.memories.records import Export, Exported, Import, Imported, Record
+from bespoke_schemas.memories.sharing import (
+    InSpace,
+    Join,
+    Leave,
+    ListMembers,
+    Members,
+    shared_owner,
+)
 from bespoke_schemas.memories.storing import Store, Stored
 
 __all__ = [
@@ -60,12 +68,17 @@ __all__ = [
     "Got",
     "Import",
     "Imported",
+    "InSpace",
+    "Join",
     "KindInForce",
+    "Leave",
     "List",
     "ListArchived",
     "ListCompactions",
+    "ListMembers",
     "Listed",
     "Match",
+    "Members",
     "Memory",
     "NewMemory",
     "PolicyInForce",
@@ -86,4 +99,5 @@ __all__ = [
     "StrategyReport",
     "Update",
     "Updated",
+    "shared_owner",
 ]

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from bespoke_schemas.fields import Moment, Name, UserId
+from bespoke_schemas.fields import Moment, Name
 from bespoke_schemas.memories.reading import Memory
-from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.memories.sharing import InSpace
+from bespoke_schemas.payload import Result
 from bespoke_schemas.queues import Queue
 
 
@@ -33,14 +34,13 @@ class ArchivedListed(Result):
     total: int
 
 
-class ListArchived(Payload[ArchivedListed], queue=Queue.READS):
+class ListArchived(InSpace[ArchivedListed], queue=Queue.READS):
     """List what is in the archive of a user's memories, what went last first.
 
     All, or what one job removed, what is there for one reason, or what went at ``since`` or later:
     by this an application tells its user what was removed since it asked last.
     """
 
-    user_id: UserId
     run_id: UUID | None = None
     reason: Name | None = None
     since: Moment | None = None
@@ -67,7 +67,7 @@ class Restored(Result):
     skipped: tuple[Skipped, ...] = ()
 
 
-class Restore(Payload[Restored], queue=Queue.MEMORIES):
+class Restore(InSpace[Restored], queue=Queue.MEMORIES):
     """Bring back from the archive one memory, or all that one job removed or changed.
 
     Of a memory that was updated, the state before that comes back and the present one goes to the
@@ -76,7 +76,6 @@ class Restore(Payload[Restored], queue=Queue.MEMORIES):
     restored: the rule that removed a memory does not remove it again at once.
     """
 
-    user_id: UserId
     run_id: UUID | None = None
     memory_id: UUID | None = None
 

@@ -5,9 +5,10 @@ from uuid import UUID
 
 from pydantic import model_validator
 
-from bespoke_schemas.fields import Content, Metadata, Name, Tags, UserId
+from bespoke_schemas.fields import Content, Metadata, Name, Tags
 from bespoke_schemas.memories.reading import Memory
-from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.memories.sharing import InSpace
+from bespoke_schemas.payload import Result
 from bespoke_schemas.queues import Queue
 
 
@@ -22,13 +23,12 @@ class Updated(Result):
     merged_with: UUID | None = None
 
 
-class Update(Payload[Updated], queue=Queue.MEMORIES):
+class Update(InSpace[Updated], queue=Queue.MEMORIES):
     """Change what is given of a memory; what it was before goes to the archive.
 
     Its accesses and its time of creation stay; with a new content, its age counts from now.
     """
 
-    user_id: UserId
     memory_id: UUID
     content: Content | None = None
     kind: Name | None = None
@@ -48,10 +48,9 @@ class Deleted(Result):
     deleted: bool
 
 
-class Delete(Payload[Deleted], queue=Queue.MEMORIES):
+class Delete(InSpace[Deleted], queue=Queue.MEMORIES):
     """Remove one memory. It goes to the archive, from which it can be restored for a while."""
 
-    user_id: UserId
     memory_id: UUID
 
 
@@ -61,12 +60,11 @@ class Cleared(Result):
     removed_count: int
 
 
-class Clear(Payload[Cleared], queue=Queue.MEMORIES):
+class Clear(InSpace[Cleared], queue=Queue.MEMORIES):
     """Remove a user's memories: all, or those of a kind and with all of some tags.
 
     They go to the archive, from which they can be restored for a while.
     """
 
-    user_id: UserId
     tags: Tags = ()
     kind: Name | None = None

@@ -5,7 +5,8 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from bespoke_schemas.fields import Moment, Name, UserId
+from bespoke_schemas.fields import Moment, Name, OwnerId
+from bespoke_schemas.memories.sharing import InSpace, shared_owner
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
 
@@ -58,11 +59,22 @@ class Compact(Payload[Compaction], queue=Queue.MEMORIES):
     job of their own; one user's failure is that user's alone. The answer comes when all are done.
     """
 
-    user_id: UserId | None = None
+    user_id: OwnerId | None = None
+    space: Name | None = None
     force: bool = False
     age_only: bool = False
     dry_run: bool = False
     preset: Name | None = None
+
+    def subject(self) -> str | None:
+        """Return whose memories this payload is about; None is everybody's."""
+        return self.user_id if self.space is None else shared_owner(self.space)
+
+    @model_validator(mode="after")
+    def _one_space(self) -> Self:
+        if self.space is not None and self.user_id is None:
+            raise ValueError("space without user_id; say which of its members asks")
+        return self
 
     @model_validator(mode="after")
     def _one_mode(self) -> Self:
@@ -94,9 +106,8 @@ class Compactions(Result):
     removed_total: int = 0
 
 
-class ListCompactions(Payload[Compactions], queue=Queue.READS):
+class ListCompactions(InSpace[Compactions], queue=Queue.READS):
     """List the compactions of a user's memories, newest first."""
 
-    user_id: UserId
     limit: int = Field(default=100, ge=1, le=1000)
     offset: int = Field(default=0, ge=0)

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bespoke_schemas.fields import Content, Metadata, Name, Tags, UserId
+from bespoke_schemas.fields import Content, Metadata, Name, Tags
 from bespoke_schemas.memories.compaction import Compaction
-from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.memories.sharing import InSpace
+from bespoke_schemas.payload import Result
 from bespoke_schemas.queues import Queue
 
 MANY_LIMIT = 1_000
@@ -56,7 +57,7 @@ class StoredMany(Result):
     compaction: Compaction = Compaction()
 
 
-class StoreMany(Payload[StoredMany], queue=Queue.MEMORIES):
+class StoreMany(InSpace[StoredMany], queue=Queue.MEMORIES):
     """Remember many things that a user said, in the order given: all of them, or none.
 
     Duplicates among them, and of what is remembered, are merged as by one `Store` after the
@@ -64,7 +65,6 @@ class StoreMany(Payload[StoredMany], queue=Queue.MEMORIES):
     given than ``max_memories`` does room run out: then the first of them go to the archive.
     """
 
-    user_id: UserId
     memories: Annotated[tuple[NewMemory, ...], Field(min_length=1, max_length=MANY_LIMIT)]
 
     @model_validator(mode="after")

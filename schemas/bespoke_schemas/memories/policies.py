@@ -2,8 +2,9 @@
 
 from pydantic import Field
 
-from bespoke_schemas.fields import Name, UserId
-from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.fields import Name
+from bespoke_schemas.memories.sharing import InSpace
+from bespoke_schemas.payload import Result
 from bespoke_schemas.queues import Queue
 
 
@@ -37,7 +38,7 @@ class PolicyInForce(Result):
     kinds: dict[str, KindInForce] = Field(default_factory=dict)
 
 
-class SetPolicy(Payload[PolicyInForce], queue=Queue.MEMORIES):
+class SetPolicy(InSpace[PolicyInForce], queue=Queue.MEMORIES):
     """Set fields of a user's policy; None leaves a field as it is.
 
     Fields set stand above the preset, also above one chosen later. ``reset`` first takes back
@@ -47,7 +48,6 @@ class SetPolicy(Payload[PolicyInForce], queue=Queue.MEMORIES):
     all else, and ``reset`` takes back what was set for it; no other field can be set for a kind.
     """
 
-    user_id: UserId
     kind: Name | None = None
     preset: Name | None = None
     max_memories: int | None = None
@@ -60,7 +60,5 @@ class SetPolicy(Payload[PolicyInForce], queue=Queue.MEMORIES):
     reset: bool = False
 
 
-class GetPolicy(Payload[PolicyInForce], queue=Queue.READS):
+class GetPolicy(InSpace[PolicyInForce], queue=Queue.READS):
     """Read the policy that a user's memories are kept to."""
-
-    user_id: UserId

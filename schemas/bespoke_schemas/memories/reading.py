@@ -5,8 +5,9 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from bespoke_schemas.fields import Content, Metadata, Moment, Name, Tags, Text, UserId
-from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.fields import Content, Metadata, Moment, Name, Tags, Text
+from bespoke_schemas.memories.sharing import InSpace
+from bespoke_schemas.payload import Result
 from bespoke_schemas.queues import Queue
 
 
@@ -37,14 +38,13 @@ class Found(Result):
     matches: tuple[Match, ...]
 
 
-class Search(Payload[Found], queue=Queue.READS):
+class Search(InSpace[Found], queue=Queue.READS):
     """Find a user's memories by meaning, and count the access of each one found.
 
     Only those are looked at that carry all the ``tags``, are of the ``kind`` and contain the
     ``text``, whatever its case; each is left out of account unless given.
     """
 
-    user_id: UserId
     query: Content
     tags: Tags = ()
     kind: Name | None = None
@@ -60,10 +60,9 @@ class Listed(Result):
     total: int
 
 
-class List(Payload[Listed], queue=Queue.READS):
+class List(InSpace[Listed], queue=Queue.READS):
     """List a user's memories, newest first."""
 
-    user_id: UserId
     tags: Tags = ()
     kind: Name | None = None
     text: Text | None = None
@@ -77,10 +76,8 @@ class Counted(Result):
     count: int
 
 
-class Count(Payload[Counted], queue=Queue.READS):
+class Count(InSpace[Counted], queue=Queue.READS):
     """Count a user's memories."""
-
-    user_id: UserId
 
 
 class Got(Result):
@@ -89,10 +86,9 @@ class Got(Result):
     memory: Memory | None
 
 
-class Get(Payload[Got], queue=Queue.READS):
+class Get(InSpace[Got], queue=Queue.READS):
     """Read one memory. This counts as no access: only a search does."""
 
-    user_id: UserId
     memory_id: UUID
 
 
@@ -110,20 +106,17 @@ class SpaceStats(Result):
     dim: int | None
 
 
-class Stats(Payload[SpaceStats], queue=Queue.READS):
+class Stats(InSpace[SpaceStats], queue=Queue.READS):
     """Tell what a user's space holds, in numbers."""
 
-    user_id: UserId
 
-
-class FindSimilar(Payload[Found], queue=Queue.READS):
+class FindSimilar(InSpace[Found], queue=Queue.READS):
     """Find what is similar to one of a user's memories, or to a text; it counts as no access.
 
     ``threshold`` (cosine) is the one from which the space takes two memories for duplicates,
     unless given. The memory itself is not among those found; one that is missing has no likes.
     """
 
-    user_id: UserId
     memory_id: UUID | None = None
     content: Content | None = None
     threshold: float | None = Field(default=None, ge=-1.0, le=1.0)

@@ -6,10 +6,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from bespoke_schemas.fields import Content, Metadata, Moment, Name, Tags, Text, UserId
+from bespoke_schemas.fields import Content, Metadata, Moment, Name, OwnerId, Tags, Text
 from bespoke_schemas.memories.compaction import Compaction
 from bespoke_schemas.memories.many import MANY_LIMIT
-from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.memories.sharing import InSpace
+from bespoke_schemas.payload import Result
 from bespoke_schemas.queues import Queue
 
 ACCESS_LIMIT = 1_000_000_000
@@ -29,7 +30,7 @@ class Record(BaseModel):
 
     id: UUID | None = None
     content: Content
-    user_id: UserId | None = None
+    user_id: OwnerId | None = None
     kind: Name = "fact"
     tags: Tags = ()
     created_at: Moment | None = None
@@ -57,7 +58,7 @@ class Exported(Result):
     records: tuple[Record, ...] = ()
 
 
-class Export(Payload[Exported], queue=Queue.EXPORTS):
+class Export(InSpace[Exported], queue=Queue.EXPORTS):
     """Write a user's memories, oldest first, to a file of JSON lines under the storage URL.
 
     ``name`` is a file name relative to the storage URL, without it the file is named after this
@@ -66,7 +67,6 @@ class Export(Payload[Exported], queue=Queue.EXPORTS):
     for up to a thousand of them.
     """
 
-    user_id: UserId
     name: Text | None = None
     kind: Name | None = None
     tags: Tags = ()
@@ -95,7 +95,7 @@ class Imported(Result):
     compaction: Compaction = Compaction()
 
 
-class Import(Payload[Imported], queue=Queue.MEMORIES):
+class Import(InSpace[Imported], queue=Queue.MEMORIES):
     """Bring records in: those given, or the lines of a file under the storage URL.
 
     Every record is checked before the first one is written. Ids, times and counts are kept,
@@ -104,7 +104,6 @@ class Import(Payload[Imported], queue=Queue.MEMORIES):
     ``rename_user`` takes them over, as memories of this user under new ids.
     """
 
-    user_id: UserId
     records: Annotated[tuple[Record, ...], Field(max_length=MANY_LIMIT)] | None = None
     source: Text | None = None
     rename_user: bool = False

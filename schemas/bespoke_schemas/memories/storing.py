@@ -5,9 +5,10 @@ from uuid import UUID
 
 from pydantic import Field
 
-from bespoke_schemas.fields import Content, Metadata, Name, Tags, UserId
+from bespoke_schemas.fields import Content, Metadata, Name, Tags
 from bespoke_schemas.memories.compaction import Compaction
-from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.memories.sharing import InSpace
+from bespoke_schemas.payload import Result
 from bespoke_schemas.queues import Queue
 
 
@@ -22,10 +23,9 @@ class Stored(Result):
     compaction: Compaction = Compaction()
 
 
-class Store(Payload[Stored], queue=Queue.MEMORIES):
+class Store(InSpace[Stored], queue=Queue.MEMORIES):
     """Remember one thing that a user said; its duplicate, if there is one, is merged."""
 
-    user_id: UserId
     content: Content
     kind: Name = "fact"
     tags: Tags = ()

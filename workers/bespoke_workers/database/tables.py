@@ -158,6 +158,17 @@ class Memory(SQLModel, table=True):
     renewed_at: datetime | None = Field(default=None, sa_column=_maybe_moment())
 
 
+class SpaceMember(SQLModel, table=True):
+    """One user's share in a space; its memories are those of the owner named after it."""
+
+    __tablename__ = "space_member"
+    __table_args__ = (Index("space_member_by_user", "user_id"),)
+
+    space: str = Field(primary_key=True, sa_type=Text)
+    user_id: str = Field(primary_key=True, sa_type=Text)
+    joined_at: datetime = Field(sa_column=_moment(default=True))
+
+
 class MemoryArchive(SQLModel, table=True):
     """A memory that compaction or deduplication removed, with the reason; restorable."""
 

@@ -62,3 +62,12 @@ class MemoryStore(Protocol):
 
     async def get_policy(self, payload: memories.GetPolicy) -> memories.PolicyInForce:
         """Return the policy in force for a user."""
+
+    async def join(self, payload: memories.Join) -> memories.Members:
+        """Let a user share a space."""
+
+    async def leave(self, payload: memories.Leave) -> memories.Members:
+        """Let a user no longer share a space."""
+
+    async def list_members(self, payload: memories.ListMembers) -> memories.Members:
+        """Return who shares a space."""

@@ -20,6 +20,7 @@ from bespoke_workers.memories.policies import Policies
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.reembedding import Reembedding
 from bespoke_workers.memories.services import Services
+from bespoke_workers.memories.sharing import Sharing
 from bespoke_workers.memories.sweeping import whose
 from bespoke_workers.memories.target import Target
 from bespoke_workers.outbox import Outbox
@@ -79,6 +80,7 @@ class Memories:
             partial(read_kind, database),
             self._want,
         )
+        self._sharing = Sharing(database)
         self._policies = Policies(database, embedder, default)
         self._history = History(database)
         self._exporting = Exporting(database, storage)
@@ -119,6 +121,7 @@ class Memories:
 
         Takes effect once per job id. Raises Refused if the id belongs to another job.
         """
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(payload.user_id, lambda of: of.storing.store(payload))
 
     async def store_many(self, payload: memories.StoreMany) -> memories.StoredMany:
@@ -126,10 +129,12 @@ class Memories:
 
         Takes effect once per job id. Raises Refused if the id belongs to another job.
         """
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(payload.user_id, lambda of: of.storing_many.store(payload))
 
     async def export(self, payload: memories.Export) -> memories.Exported:
         """Write a user's memories to a file of records; once per job id."""
+        payload = await self._sharing.addressed(payload)
         return await self._exporting.export(payload)
 
     async def import_(
@@ -139,32 +144,39 @@ class Memories:
 
         Takes effect once per job id. ``tell`` is called with how far it is after each page.
         """
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(
             payload.user_id, lambda of: of.importing.import_(payload, tell)
         )
 
     async def search(self, payload: memories.Search) -> memories.Found:
         """Find a user's memories by meaning, and count the access of each one found."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(payload.user_id, lambda of: of.reading.search(payload))
 
     async def list(self, payload: memories.List) -> memories.Listed:
         """Return a page of a user's memories, newest first."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.current.reading.list(payload)
 
     async def count(self, payload: memories.Count) -> memories.Counted:
         """Return how many memories a user has."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.current.reading.count(payload.user_id)
 
     async def get(self, payload: memories.Get) -> memories.Got:
         """Return one memory of a user, or None."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.current.inspecting.get(payload)
 
     async def stats(self, payload: memories.Stats) -> memories.SpaceStats:
         """Return what a user's space holds, in numbers."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.current.inspecting.stats(payload.user_id)
 
     async def find_similar(self, payload: memories.FindSimilar) -> memories.Found:
         """Find what is similar to a user's memory, or to a text; no access is counted."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(
             payload.user_id, lambda of: of.inspecting.find_similar(payload)
         )
@@ -174,18 +186,22 @@ class Memories:
 
         Raises Refused, naming what was got and what is allowed.
         """
+        payload = await self._sharing.addressed(payload)
         return await self._policies.set(payload)
 
     async def get_policy(self, payload: memories.GetPolicy) -> memories.PolicyInForce:
         """Return the policy in force for a user."""
+        payload = await self._sharing.addressed(payload)
         return await self._policies.get(payload)
 
     async def delete(self, payload: memories.Delete) -> memories.Deleted:
         """Move one memory of a user to the archive."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(payload.user_id, lambda of: of.removal.delete(payload))
 
     async def clear(self, payload: memories.Clear) -> memories.Cleared:
         """Move a user's memories to the archive: all, or those of a kind and with some tags."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(payload.user_id, lambda of: of.removal.clear(payload))
 
     async def compact(self, payload: memories.Compact) -> memories.Compaction:
@@ -193,22 +209,39 @@ class Memories:
 
         A dry run tells what would go. Raises Refused if the preset to be tried is unknown.
         """
+        payload = await self._sharing.addressed(payload)
         if payload.dry_run:
             return await self._fitting.do(whose(payload), lambda of: of.rehearsing.compact(payload))
         return await self._fitting.do(whose(payload), lambda of: of.sweeping.compact(payload))
 
     async def list_compactions(self, payload: memories.ListCompactions) -> memories.Compactions:
         """Return a page of the compactions of a user's memories, newest first."""
+        payload = await self._sharing.addressed(payload)
         return await self._history.compactions(payload)
 
     async def list_archived(self, payload: memories.ListArchived) -> memories.ArchivedListed:
         """Return a page of a user's archive, what went last first."""
+        payload = await self._sharing.addressed(payload)
         return await self._history.archived(payload)
 
     async def restore(self, payload: memories.Restore) -> memories.Restored:
         """Bring memories back from the archive, within the user's policy; once per job id."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(payload.user_id, lambda of: of.restoring.restore(payload))
 
     async def update(self, payload: memories.Update) -> memories.Updated:
         """Change a memory of a user, or merge it with what its new content duplicates."""
+        payload = await self._sharing.addressed(payload)
         return await self._fitting.do(payload.user_id, lambda of: of.updating.update(payload))
+
+    async def join(self, payload: memories.Join) -> memories.Members:
+        """Let a user share a space; once per job id."""
+        return await self._sharing.join(payload)
+
+    async def leave(self, payload: memories.Leave) -> memories.Members:
+        """Let a user no longer share a space; once per job id."""
+        return await self._sharing.leave(payload)
+
+    async def list_members(self, payload: memories.ListMembers) -> memories.Members:
+        """Return who shares a space."""
+        return await self._sharing.members(payload)

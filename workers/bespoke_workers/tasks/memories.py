@@ -147,3 +147,21 @@ async def restore(payload: memories.Restore, this: Runtime) -> memories.Restored
 async def update(payload: memories.Update, this: Runtime) -> memories.Updated:
     """Change one memory."""
     return await this.memories.update(payload)
+
+
+@serves(memories.Join)
+async def join(payload: memories.Join, this: Runtime) -> memories.Members:
+    """Let a user share a space."""
+    return await this.memories.join(payload)
+
+
+@serves(memories.Leave)
+async def leave(payload: memories.Leave, this: Runtime) -> memories.Members:
+    """Let a user no longer share a space."""
+    return await this.memories.leave(payload)
+
+
+@serves(memories.ListMembers)
+async def list_members(payload: memories.ListMembers, this: Runtime) -> memories.Members:
+    """List who shares a space."""
+    return await this.memories.list_members(payload)

@@ -21,6 +21,7 @@ from bespoke_workers.memories.in_memory.changes import Done
 from bespoke_workers.memories.in_memory.space import UserSpace
 from bespoke_workers.memories.policies import changed, in_force
 from bespoke_workers.memories.policy import DEFAULT, Policy
+from bespoke_workers.memories.sharing import PayloadT, owned
 from bespoke_workers.memories.sweeping import whose
 
 
@@ -47,10 +48,12 @@ class InMemoryStore:
         self._clock = clock
         self._spaces: dict[str, UserSpace] = {}
         self._jobs: dict[UUID, tuple[str, str | None, Result]] = {}
+        self._sharing: dict[str, set[str]] = {}
         self._turn = threading.Lock()
 
     async def store(self, payload: memories.Store) -> memories.Stored:
         """Remember one thing that a user said, or merge it with its duplicate; then compact."""
+        payload = self._addressed(payload)
         vector = self._embedder.embed([payload.content])[0]
 
         def effect() -> Done[memories.Stored]:
@@ -61,6 +64,7 @@ class InMemoryStore:
 
     async def update(self, payload: memories.Update) -> memories.Updated:
         """Change a memory, or merge it with what its new content duplicates."""
+        payload = self._addressed(payload)
         vector = self._vector(payload.content)
 
         def effect() -> Done[memories.Updated]:
@@ -71,6 +75,7 @@ class InMemoryStore:
 
     async def delete(self, payload: memories.Delete) -> memories.Deleted:
         """Move one memory to the archive."""
+        payload = self._addressed(payload)
 
         def effect() -> Done[memories.Deleted]:
             space = self._seen(payload.user_id)
@@ -82,6 +87,7 @@ class InMemoryStore:
 
     async def clear(self, payload: memories.Clear) -> memories.Cleared:
         """Move memories to the archive: all, or those of a kind and with some tags."""
+        payload = self._addressed(payload)
 
         def effect() -> Done[memories.Cleared]:
             space = self._seen(payload.user_id)
@@ -93,6 +99,7 @@ class InMemoryStore:
 
     async def compact(self, payload: memories.Compact) -> memories.Compaction:
         """Compact the memories, as triggers say or by force."""
+        payload = self._addressed(payload)
         user_id = whose(payload)
         if user_id not in self._spaces:
             return self._once(payload, lambda: Done(memories.Compaction()))
@@ -101,12 +108,14 @@ class InMemoryStore:
 
     async def restore(self, payload: memories.Restore) -> memories.Restored:
         """Bring memories back from the archive, within the policy."""
+        payload = self._addressed(payload)
         return self._once(
             payload, lambda: changes.restore(self._seen(payload.user_id), payload, self._clock())
         )
 
     async def set_policy(self, payload: memories.SetPolicy) -> memories.PolicyInForce:
         """Change a user's policy."""
+        payload = self._addressed(payload)
 
         def effect() -> Done[memories.PolicyInForce]:
             own = changed(self._seen(payload.user_id).own, payload)
@@ -118,12 +127,14 @@ class InMemoryStore:
 
     async def get_policy(self, payload: memories.GetPolicy) -> memories.PolicyInForce:
         """Return the policy in force for a user."""
+        payload = self._addressed(payload)
         with self._turn:
             own = self._seen(payload.user_id).own
             return in_force(payload.user_id, own, self._default, self._embedder)
 
     async def search(self, payload: memories.Search) -> memories.Found:
         """Find memories by meaning, and count the access of each one found."""
+        payload = self._addressed(payload)
         query = self._embedder.embed([payload.query])[0]
         return self._read(
             payload, partial(reads.search, payload=payload, query=query, now=self._clock())
@@ -131,11 +142,13 @@ class InMemoryStore:
 
     async def find_similar(self, payload: memories.FindSimilar) -> memories.Found:
         """Find what is similar to a memory, or to a text; no access is counted."""
+        payload = self._addressed(payload)
         vector = self._vector(payload.content)
         return self._read(payload, partial(reads.find_similar, payload=payload, vector=vector))
 
     async def get(self, payload: memories.Get) -> memories.Got:
         """Return one memory, or None."""
+        payload = self._addressed(payload)
 
         def read(space: UserSpace) -> memories.Got:
             row = space.rows.get(payload.memory_id)
@@ -145,14 +158,17 @@ class InMemoryStore:
 
     async def list(self, payload: memories.List) -> memories.Listed:
         """Return a page of the memories, newest first."""
+        payload = self._addressed(payload)
         return self._read(payload, partial(reads.list_, payload=payload))
 
     async def count(self, payload: memories.Count) -> memories.Counted:
         """Return how many memories a user has."""
+        payload = self._addressed(payload)
         return self._read(payload, lambda space: memories.Counted(count=len(space.rows)))
 
     async def stats(self, payload: memories.Stats) -> memories.SpaceStats:
         """Return what a space holds, in numbers."""
+        payload = self._addressed(payload)
         found = self._read(payload, reads.stats)
         if payload.user_id in self._spaces:
             return found
@@ -160,11 +176,48 @@ class InMemoryStore:
 
     async def list_compactions(self, payload: memories.ListCompactions) -> memories.Compactions:
         """Return a page of the compactions that removed something, newest first."""
+        payload = self._addressed(payload)
         return self._read(payload, partial(reads.list_compactions, payload=payload))
 
     async def list_archived(self, payload: memories.ListArchived) -> memories.ArchivedListed:
         """Return a page of the archive, what went last first."""
+        payload = self._addressed(payload)
         return self._read(payload, partial(reads.list_archived, payload=payload))
+
+    async def join(self, payload: memories.Join) -> memories.Members:
+        """Let a user share a space."""
+
+        def effect() -> Done[memories.Members]:
+            self._sharing.setdefault(payload.space, set()).add(payload.user_id)
+            return Done(self._members(payload.space))
+
+        return self._once(payload, effect)
+
+    async def leave(self, payload: memories.Leave) -> memories.Members:
+        """Let a user no longer share a space."""
+
+        def effect() -> Done[memories.Members]:
+            self._sharing.get(payload.space, set()).discard(payload.user_id)
+            return Done(self._members(payload.space))
+
+        return self._once(payload, effect)
+
+    async def list_members(self, payload: memories.ListMembers) -> memories.Members:
+        """Return who shares a space."""
+        with self._turn:
+            return self._members(payload.space)
+
+    def _addressed(self, payload: PayloadT) -> PayloadT:
+        """Return the payload as one about the owner of the memories that it is about."""
+        space = getattr(payload, "space", None)
+        if space is None:
+            return payload
+        with self._turn:
+            members = self._sharing.get(space, set())
+            return owned(payload, getattr(payload, "user_id", None) in members)
+
+    def _members(self, space: str) -> memories.Members:
+        return memories.Members(members=tuple(sorted(self._sharing.get(space, ()))))
 
     def _vector(self, content: str | None) -> NDArray[np.float32] | None:
         return None if content is None else self._embedder.embed([content])[0]

@@ -1,0 +1,3 @@
+from tests.integration.stores import opened
+
+__all__ = ["opened"]
