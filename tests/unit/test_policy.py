@@ -57,6 +57,7 @@ def test_without_a_threshold_the_embedder_decides() -> None:
         ("similarity_threshold", float("nan"), "a number from -1 to 1"),
         ("low_access_threshold", -0.1, "a number from 0 to 1"),
         ("dedup_guard", 1, "true or false"),
+        ("compaction", "never", "inline or background"),
         ("eviction", "newest", "oldest or redundant"),
         ("eviction", ["oldest"], "oldest or redundant"),
     ],

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     dedup_guard: bool = True
     eviction: Literal["oldest", "redundant"] = "oldest"
     scoring: str = "default"  # a function that a module of ``programs`` registers
+    compaction: Literal["inline", "background"] = "inline"
     kind_policies: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(default_factory=dict)
     policy_rollout: str | None = None  # preset:percentage of the users without one of their own
     index_cache_mib: int = Field(default=256, ge=1)  # per worker process

@@ -35,6 +35,7 @@ class PolicyInForce(Result):
     dedup_guard: bool
     eviction: str
     scoring: str = "default"
+    compaction: str = "inline"
     kinds: dict[str, KindInForce] = Field(default_factory=dict)
 
 
@@ -57,6 +58,7 @@ class SetPolicy(InSpace[PolicyInForce], queue=Queue.MEMORIES):
     dedup_guard: bool | None = None
     eviction: Name | None = None
     scoring: Name | None = None
+    compaction: Name | None = None
     reset: bool = False
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from bespoke_workers.errors import Refused
 
 EVICTIONS = ("oldest", "redundant")
+COMPACTIONS = ("inline", "background")
 
 
 def check(name: str, value: Any, whose: str = "policy") -> None:
@@ -42,6 +43,7 @@ _ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "low_access_threshold": _real(0, 1),
     "dedup_guard": ("true or false", lambda value: type(value) is bool),
     "eviction": (" or ".join(EVICTIONS), lambda value: value in EVICTIONS),
+    "compaction": (" or ".join(COMPACTIONS), lambda value: value in COMPACTIONS),
     # Which are registered may differ from worker to worker while they are replaced.
     "scoring": ("the name of a scoring", lambda value: type(value) is str),
 }

@@ -30,6 +30,7 @@ class Defaults:
             dedup_guard=settings.dedup_guard,
             eviction=settings.eviction,
             scoring=settings.scoring,
+            compaction=settings.compaction,
             kinds=_kinds(settings),
         )
         return cls(policy, _rollout(settings))

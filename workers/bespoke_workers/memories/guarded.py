@@ -25,13 +25,23 @@ BEYOND: Literal[Refusal.BEYOND] = Refusal.BEYOND
 
 
 async def write(
-    connection: Connection, space: Space, fresh: Fresh, judged: Judged, stored: Stored
+    connection: Connection,
+    space: Space,
+    fresh: Fresh,
+    judged: Judged,
+    stored: Stored,
+    *,
+    may_wait: bool = False,
 ) -> Refusal | None:
-    """Write a store that leads to ``space``, unless the database is not a version before it."""
+    """Write a store that leads to ``space``, unless the database is not a version before it.
+
+    Nor where relevance has to be looked at, unless that ``may_wait``.
+    """
     merged = judged.merged
     if len(merged.gone) > 1:
         return BEYOND
-    statement, parameters = statements.STORE, _parameters(space, fresh, stored)
+    parameters = _parameters(space, fresh, stored) | {"may_wait": may_wait}
+    statement = statements.STORE
     if merged.gone:
         is_kept = merged.kept.id == fresh.payload.id
         statement = merge_statements.REPLACE if is_kept else merge_statements.ABSORB

@@ -14,7 +14,8 @@ from bespoke_workers.memories.statements import ARCHIVED, statement
 _AGREED = """
     WITH held AS (
         SELECT FROM memory_space
-        WHERE user_id = :user_id AND version = :version AND stored_total < relevance_check_at
+        WHERE user_id = :user_id AND version = :version
+            AND (:may_wait OR stored_total < relevance_check_at)
             AND NOT EXISTS (SELECT FROM job WHERE id = :id)
         FOR NO KEY UPDATE
     ), weighed AS (

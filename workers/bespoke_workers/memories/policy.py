@@ -20,7 +20,8 @@ class Policy:
     share of the user's most accessed memory. `dedup_guard` keeps apart what differs in numbers or
     negations. `eviction` is the order in which size compaction removes: what was touched longest
     ago, or what nobody reads and another memory says too. `scoring` names the function by which
-    relevance judges. `kinds` are the rules of single kinds.
+    relevance judges. `compaction` says whether a store does it or leaves it to a job of its own.
+    `kinds` are the rules of single kinds.
     """
 
     max_memories: int = 1000
@@ -30,6 +31,7 @@ class Policy:
     dedup_guard: bool = True
     eviction: str = "oldest"
     scoring: str = "default"
+    compaction: str = "inline"
     kinds: Kinds = field(default_factory=dict, hash=False)
 
     def threshold(self, embedder_threshold: float) -> float:

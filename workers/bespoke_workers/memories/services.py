@@ -5,6 +5,7 @@ from datetime import datetime
 
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories.defaults import Defaults
+from bespoke_workers.memories.deferral import Deferral
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.importing import Importing
 from bespoke_workers.memories.inspecting import Inspecting
@@ -34,8 +35,9 @@ class Services:
         default: Defaults,
         storage: Storage,
         clock: Callable[[], datetime],
+        deferral: Deferral,
     ) -> None:
-        self.storing = Storing(database, loader, embedder, clock)
+        self.storing = Storing(database, loader, embedder, clock, deferral)
         self.storing_many = StoringMany(database, loader, embedder, clock)
         self.importing = Importing(database, loader, embedder, default, storage, clock)
         self.reading = Reading(database, loader, embedder, clock)

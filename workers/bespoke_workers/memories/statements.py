@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Boolean,
     DateTime,
     Double,
     Integer,
@@ -33,6 +34,7 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "content": Text(),
     "kind": Text(),
     "kind_marks": Text(),
+    "may_wait": Boolean(),
     "policy_digest": Text(),
     "tags": ARRAY(Text()),
     "meta": Text(),
@@ -144,7 +146,7 @@ STORE = statement("""
             oldest_created_at = LEAST(oldest_created_at, :now),
             kind_marks = CAST(:kind_marks AS jsonb), policy_digest = :policy_digest
         WHERE user_id = :user_id AND version = :version
-            AND stored_total + 1 < relevance_check_at
+            AND (:may_wait OR stored_total + 1 < relevance_check_at)
             AND NOT EXISTS (SELECT FROM job WHERE id = :id)
         RETURNING version
     ), stored AS (

@@ -8,6 +8,7 @@ from functools import partial
 from bespoke_schemas import memories
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories.defaults import Defaults
+from bespoke_workers.memories.deferral import Deferral
 from bespoke_workers.memories.embedders import Embedders, load_older
 from bespoke_workers.memories.embedding import Embedder, load_embedder
 from bespoke_workers.memories.exporting import Exporting
@@ -59,7 +60,8 @@ class Memories:
         """``load_older`` loads the embedder of a space that is not of ``embedder``, by its name.
 
         Such spaces are embedded anew if there is an ``outbox``: the embedder of the worker that
-        has run the shortest, in seconds ``running_s``, is that of all in the end.
+        has run the shortest, in seconds ``running_s``, is that of all in the end. Nor does a
+        compaction wait without one, whatever a policy says.
         """
         self.indexes = indexes
         storage = storage or Storage("memory://")
@@ -67,7 +69,7 @@ class Memories:
         embedders = Embedders(embedder, load_older)
 
         def make(loader: Loader, embedder: Embedder) -> Services:
-            return Services(database, loader, embedder, default, storage, clock)
+            return Services(database, loader, embedder, default, storage, clock, Deferral(outbox))
 
         self._reembedding = None
         if outbox is not None:

@@ -20,6 +20,7 @@ from bespoke_workers.errors import Transient
 from bespoke_workers.memories import guarded, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.compactor import Compacted, compact
+from bespoke_workers.memories.deferral import Deferral
 from bespoke_workers.memories.duplicates import Merge, merge
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.fresh import Fresh
@@ -51,7 +52,9 @@ class Storing:
         loader: Loader,
         embedder: Embedder,
         clock: Callable[[], datetime],
+        deferral: Deferral,
     ) -> None:
+        self._deferral = deferral
         self._database = database
         self._loader = loader
         self._embedder = embedder
@@ -65,7 +68,8 @@ class Storing:
         """
         fresh = Fresh.of(payload, self._embedder.embed([payload.content])[0], self._clock())
         async with self._loader.turn(payload.user_id):
-            done = await self._guarded(fresh)
+            known = self._loader.cached(payload.user_id)
+            done = await self._guarded(fresh, known)
             if done is None:
                 effect = partial(self._write, fresh)
                 done = await locked(self._database, payload, payload.user_id, effect)
@@ -73,12 +77,13 @@ class Storing:
                 return done
             self._catch_up(fresh, done)
         done.compacted.tell(payload.user_id)
+        before = None if known is None else known.space
+        self._deferral.ask(payload.user_id, before, done.compacted.space, fresh.at)
         return done.stored
 
-    async def _guarded(self, fresh: Fresh) -> Done | Stored | None:
+    async def _guarded(self, fresh: Fresh, loaded: Loaded | None) -> Done | Stored | None:
         """Store by one statement; None if that cannot be done, the recorded result if it was."""
         async with self._database.direct() as connection:
-            loaded = self._loader.cached(fresh.payload.user_id)
             for _ in range(GUARDED_TRIES):
                 loaded = loaded or await self._load(connection, fresh.payload.user_id)
                 done = await self._tried(connection, loaded, fresh)
@@ -93,11 +98,12 @@ class Storing:
     async def _tried(
         self, connection: Connection, loaded: Loaded, fresh: Fresh
     ) -> Done | guarded.Refusal:
-        """Store if no compaction is due and at most one memory goes."""
+        """Store if no compaction is due, or it may wait, and at most one memory goes."""
         started = perf_counter()
         alone, kind = Merge(fresh.candidate), fresh.payload.kind
         space = loaded.space.after_store(fresh.at, alone, kind)
-        if space.is_compaction_due(fresh.at):
+        is_due = space.is_compaction_due(fresh.at)
+        if is_due and not self._deferral.allows(space):
             return guarded.BEYOND
         judged_ms = (perf_counter() - started) * 1000
         judged = await self._judged(connection, loaded, fresh)
@@ -105,7 +111,7 @@ class Storing:
             space = loaded.space.after_store(fresh.at, judged.merged, kind)
         compacted = Compacted(space, duration_ms=judged_ms)
         stored = outcome(fresh, judged, compacted)
-        refusal = await guarded.write(connection, space, fresh, judged, stored)
+        refusal = await guarded.write(connection, space, fresh, judged, stored, may_wait=is_due)
         return refusal or _done(fresh, judged.merged, stored, compacted)
 
     async def _load(self, connection: Connection, user_id: str) -> Loaded:
@@ -144,15 +150,17 @@ class Storing:
             connection, user_id=user_id, run_id=job_id, version=space.version, now=fresh.at
         )
         await insert(connection, archive, space, fresh, judged)
-        compacted = await compact(
-            connection,
-            archive,
-            space,
-            fresh.at,
-            loaded.index,
-            just_stored=(judged.merged.kept.id,),
-            unindexed={job_id: fresh.vector},
-        )
+        compacted = Compacted(space)
+        if not self._deferral.allows(space):
+            compacted = await compact(
+                connection,
+                archive,
+                space,
+                fresh.at,
+                loaded.index,
+                just_stored=(judged.merged.kept.id,),
+                unindexed={job_id: fresh.vector},
+            )
         stored = outcome(fresh, judged, compacted)
         finished = {"id": job_id, "user_id": user_id, "result": stored.model_dump_json()}
         await connection.execute(statements.FINISH, compacted.space.counters() | finished)

@@ -108,6 +108,8 @@ class Sweeping:
         space, report = await _carried_out(
             connection, payload.id, user_id, loaded.space, planned, now, pairing
         )
+        if not planned.removed and space.is_compaction_due(now):
+            space = space.next_version().after_compaction(planned)  # it need not be asked for again
         return Compacted(space, planned.removed, report, (perf_counter() - started) * 1000)
 
 
