@@ -1,0 +1,74 @@
+"""Optimizations, of one user and of a tier."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from bespoke_workers.database.tables.columns import UNANSWERED, maybe_json, maybe_moment, moment
+
+
+class OptimizationJob(SQLModel, table=True):
+    """One user's optimization: a row that a worker claims with a lease that it renews."""
+
+    __tablename__ = "optimization_job"
+    __table_args__ = (
+        UniqueConstraint("batch_id", "user_id", name="optimization_job_once_in_batch"),
+        Index("optimization_job_open", "state", "lease_until"),
+        Index("optimization_job_by_batch", "batch_id", "state", "id"),
+        Index("optimization_job_by_user", "user_id", "program"),
+        Index("optimization_job_unanswered", "finished_at", postgresql_where=UNANSWERED),
+    )
+
+    id: UUID = Field(primary_key=True)
+    user_id: str = Field(sa_type=Text)
+    program: str = Field(sa_type=Text)
+    tier: str | None = Field(default=None, sa_type=Text)  # asked for; None: by the amount of data
+    batch_id: UUID | None = Field(default=None, foreign_key="batch.id")
+    # planned, queued, running, then succeeded, failed, parked or cancelled
+    state: str = Field(sa_type=Text)
+    cancel_requested: bool = Field(
+        default=False, sa_column_kwargs={"server_default": text("false")}
+    )
+    lease_owner: str | None = Field(default=None, sa_type=Text)
+    lease_until: datetime | None = Field(default=None, sa_column=maybe_moment())
+    attempts: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    sends: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))
+    sent_at: datetime = Field(sa_column=moment(default=True))  # "run this row", the last time
+    result: dict[str, Any] | None = Field(default=None, sa_column=maybe_json())
+    error: str | None = Field(default=None, sa_type=Text)
+    answered: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    created_at: datetime = Field(sa_column=moment(default=True))
+    started_at: datetime | None = Field(default=None, sa_column=maybe_moment())
+    finished_at: datetime | None = Field(default=None, sa_column=maybe_moment())
+
+
+class Batch(SQLModel, table=True):
+    """One optimization of a whole tier; ``key`` makes a night's batch one batch."""
+
+    __tablename__ = "batch"
+    __table_args__ = (
+        Index("batch_open", "state"),
+        Index("batch_unanswered", "finished_at", postgresql_where=UNANSWERED),
+    )
+
+    id: UUID = Field(primary_key=True)
+    key: str = Field(sa_type=Text, unique=True)
+    program: str = Field(sa_type=Text)
+    tier: str = Field(sa_type=Text)
+    state: str = Field(sa_type=Text)  # planning, running, done, cancelled
+    max_concurrent: int = Field(sa_column=Column(Integer, nullable=False))
+    min_new_examples: int = Field(sa_column=Column(Integer, nullable=False))
+    planned_through: str = Field(default="", sa_type=Text)  # the last user that was planned
+    answered: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    created_at: datetime = Field(sa_column=moment(default=True))
+    finished_at: datetime | None = Field(default=None, sa_column=maybe_moment())
