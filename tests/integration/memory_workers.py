@@ -134,6 +134,8 @@ async def query(url: str, sql: str, **parameters: Any) -> list[Any]:
     """Run one statement beside the workers, and return its rows."""
     async with opened(url) as database, database.autocommit() as connection:
         result = await connection.execute(text(sql), parameters)
+        # A SELECT of no columns answers nothing, however many rows there are.
+        assert result.returns_rows or not sql.lstrip().startswith("SELECT"), sql
         return list(result.all()) if result.returns_rows else []
 
 

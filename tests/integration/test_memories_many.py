@@ -279,7 +279,7 @@ async def test_a_failure_half_way_leaves_nothing(
         with pytest.raises(CheckViolationError, match=r"^CheckViolationError$"):
             await memories.store_many(payload)
         for name in ("memory", "memory_archive", "job", "memory_space"):
-            assert await query(database_url, f"SELECT FROM {name}") == []
+            assert await query(database_url, f"SELECT 1 FROM {name}") == []
         await query(database_url, f"ALTER TABLE {table} DROP CONSTRAINT stop")
         assert (await memories.store_many(payload)).count == 3
     await assert_consistent(database_url)

@@ -115,8 +115,8 @@ async def assert_all_of(url: str, embedder: Embedder, user_id: str = "ada") -> N
         assert np.array_equal(
             from_bytes(row.embedding, embedder.dim), from_bytes(expected, embedder.dim)
         )
-    assert await query(url, "SELECT FROM memory_reembedding") == []
-    assert await query(url, "SELECT FROM reembedding") == []
+    assert await query(url, "SELECT 1 FROM memory_reembedding") == []
+    assert await query(url, "SELECT 1 FROM reembedding") == []
 
 
 async def no_pause(url: str) -> None:

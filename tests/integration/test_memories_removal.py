@@ -121,7 +121,7 @@ async def test_what_is_missing_or_another_users_is_not_deleted(database_url: str
         assert (await memories.count(Count(user_id="ada"))).count == 1
     rows = await query(database_url, "SELECT version FROM memory_space")
     assert [row.version for row in rows] == [1, 1]
-    assert await query(database_url, "SELECT FROM memory_archive") == []
+    assert await query(database_url, "SELECT 1 FROM memory_archive") == []
 
 
 @pytest.mark.parametrize(

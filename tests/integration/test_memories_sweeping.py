@@ -41,7 +41,7 @@ async def test_without_a_trigger_nothing_goes(database_url: str) -> None:
         before = await query(database_url, "SELECT * FROM memory_space")
         assert await memories.compact(Compact(user_id="ada")) == Compaction()
         assert await query(database_url, "SELECT * FROM memory_space") == before
-    assert await query(database_url, "SELECT FROM compaction_run") == []
+    assert await query(database_url, "SELECT 1 FROM compaction_run") == []
 
 
 @in_loop

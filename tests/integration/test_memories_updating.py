@@ -155,7 +155,7 @@ async def test_what_is_missing_or_another_users_is_not_updated(database_url: str
             )
             assert (updated.memory, updated.merged_with) == (None, None)
         assert await contents(database_url, "ada") == {"Has a cat"}
-    assert await query(database_url, "SELECT FROM memory_archive") == []
+    assert await query(database_url, "SELECT 1 FROM memory_archive") == []
 
 
 @in_loop
