@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The stamp holds no time but follows what was installed, so a second run installs nothing.
 INSTALLED := $(VENV)/installed
+PEERS := .venv-peers/installed
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$python; break; }; done)
@@ -54,8 +55,14 @@ format: $(INSTALLED) ## Format the code
 chaos: $(INSTALLED) ## 10,000 stores while workers and servers are killed (minutes)
 	$(BIN)/python -m tests.chaos.run
 
-bench: $(INSTALLED) ## Measure, print the table and write benchmarks/results.json
+bench: $(INSTALLED) $(PEERS) ## Measure, print the table and write benchmarks/results.json
 	$(BIN)/python -m benchmarks
+
+# Peers that benchmarks compare with; apart, since they pin packages of their own.
+$(PEERS): benchmarks/peers.lock $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers
+	$(BIN)/uv pip sync --quiet --python .venv-peers --require-hashes benchmarks/peers.lock
+	@touch $@
 
 lock: $(INSTALLED) ## Resolve requirements.lock anew
 	$(BIN)/uv lock --upgrade

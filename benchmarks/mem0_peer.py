@@ -1,6 +1,6 @@
 """The peer: mem0 in process, without an LM, looking for a duplicate before each memory it adds.
 
-    PEERS/bin/python -m benchmarks.mem0_peer STORE USERS EACH
+    .venv-peers/bin/python -m benchmarks.mem0_peer STORE USERS EACH SEED AGAIN
 
 Runs in an environment of its own (`peers.lock`). It uses the same texts and vectors as the
 stores that it is compared with, and prints one line of JSON.
@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import workload
+import numpy as np
+
+from benchmarks import vectors, workload
 
 THRESHOLD = 0.95  # cosine
 
@@ -24,8 +26,9 @@ class Precomputed:
 
     def embed(self, text: str, memory_action: str | None = None) -> list[float]:
         """Return the vector of a text."""
-        vector: list[float] = workload.embed([text])[0].tolist()
-        return vector
+        vector = vectors.embed([text])[0]
+        unit: list[float] = (vector / np.linalg.norm(vector)).tolist()
+        return unit
 
 
 def opened(store: str, directory: Path) -> Any:
@@ -36,7 +39,7 @@ def opened(store: str, directory: Path) -> Any:
 
     where: dict[str, Any] = {"collection_name": "memories", "path": str(directory / "store")}
     if store != "chroma":
-        where["embedding_model_dims"] = workload.DIM
+        where["embedding_model_dims"] = vectors.DIM
     unused = {"provider": "openai", "config": {"api_key": "unused"}}
     memory = Memory.from_config(
         {
@@ -50,9 +53,9 @@ def opened(store: str, directory: Path) -> Any:
     return memory
 
 
-def main(store: str, users: int, each: int) -> None:
+def main(store: str, users: int, each: int, seed: int, again: float) -> None:
     """Store the workload and print how long that took and how many memories were added."""
-    texts = list(workload.stores(users, each))
+    texts = list(workload.stores(users, each, seed, again))
     with tempfile.TemporaryDirectory() as directory:
         memory, added = opened(store, Path(directory)), 0
         started = time.perf_counter()
@@ -66,4 +69,5 @@ def main(store: str, users: int, each: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    store, users, each, seed, again = sys.argv[1:]
+    main(store, int(users), int(each), int(seed), float(again))

@@ -5,17 +5,20 @@ of the Redis and moved to the workers in one step, so that making them takes no 
 measurement, nor does embedding: a text's vector is picked from a table.
 """
 
-import random
+import json
 import statistics
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import psutil
 import redis
 from pydantic import SecretStr
 
+from benchmarks import vectors, workload
 from benchmarks.bench import Figure, Servers, servers
 from benchmarks.tasks import INSERT
 from bespoke_client import Client, memories
@@ -30,6 +33,10 @@ USERS = 100
 ROUNDS = 3
 PATIENCE = 120.0  # seconds
 MIB = 1024 * 1024
+PEERS = Path(".venv-peers/bin/python")
+PEER_STORE = "chroma"
+"""Of mem0's local stores the fastest here: faiss and qdrant look through all users' memories."""
+PEER_EACH, PEER_SEED, AGAIN = 100, 99, 0.05
 PROCESSES = 2
 ASIDE = 1
 """The database of the Redis in which messages are made."""
@@ -49,7 +56,7 @@ INSERTED = Span("delivery", "last_at")
 
 def measure() -> Iterator[Figure]:
     """Yield the figures."""
-    settings = {"BESPOKE_EMBEDDER": "benchmarks.vectors:embed"}
+    settings = {"BESPOKE_EMBEDDER": vectors.EMBEDDER}
     with servers() as running:
         pair = [running.worker("memories", **settings) for _ in range(PROCESSES)]
         with running.ready(*pair):
@@ -60,14 +67,30 @@ def measure() -> Iterator[Figure]:
             for number in range(ROUNDS):
                 inserts.append(_rate(running, _enqueue_inserts, INSERTED))
                 stores.append(_rate(running, partial(_enqueue_stores, number), STORED))
+            peer = _rate(running, _enqueue_peers, STORED, jobs=USERS * PEER_EACH)
     ratios = [store / insert for store, insert in zip(stores, inserts, strict=True)]
     yield Figure("inserts per second (the floor)", statistics.median(inserts), "1/s")
     yield Figure("stores per second", statistics.median(stores), "1/s")
     yield Figure("store / insert, 2 solo processes", statistics.median(ratios), "x", asked=1.2)
     yield Figure("memories worker, each process", max(resident), "MiB")
+    yield Figure("stores per second, 5 % said again", peer, "1/s")
+    mem0 = _mem0()
+    yield Figure("mem0 in process, the same texts", mem0, "1/s")
+    yield Figure("store / mem0", peer / mem0, "x", asked=10)
 
 
-def _rate(running: Servers, enqueue: Callable[[str], None], span: Span) -> float:
+def _mem0() -> float:
+    """Return how many texts a second mem0 takes, looking for a duplicate before each."""
+    if not PEERS.exists():
+        raise SystemExit(f"{PEERS} is missing; run `make bench`, which installs mem0 there")
+    asked = [PEER_STORE, USERS, PEER_EACH, PEER_SEED, AGAIN]
+    command = [str(PEERS), "-m", "benchmarks.mem0_peer", *(str(one) for one in asked)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(ran.stdout.splitlines()[-1])
+    return float(answer["stores"] / answer["seconds"])
+
+
+def _rate(running: Servers, enqueue: Callable[[str], None], span: Span, jobs: int = JOBS) -> float:
     """Return how many jobs a second the workers do, by the times in the rows that they write.
 
     Looking at them more often than once a second would take from the workers' cores.
@@ -77,7 +100,7 @@ def _rate(running: Servers, enqueue: Callable[[str], None], span: Span) -> float
     enqueue(running.redis.url_for(ASIDE))
     _release(running)
     deadline = time.monotonic() + PATIENCE
-    while running.count(f"SELECT count(*) FROM {span.table}") - before < JOBS:
+    while running.count(f"SELECT count(*) FROM {span.table}") - before < jobs:
         assert time.monotonic() < deadline, "the jobs are not done in time"
         time.sleep(1.0)
     spent = running.ask(
@@ -85,7 +108,7 @@ def _rate(running: Servers, enqueue: Callable[[str], None], span: Span) -> float
         f"WHERE {span.at} >= $1",
         since,
     )
-    return (JOBS - 1) / float(spent)
+    return (jobs - 1) / float(spent)
 
 
 def _release(running: Servers) -> None:
@@ -110,16 +133,18 @@ def _enqueue_inserts(url: str) -> None:
             )
 
 
-def _enqueue_stores(number: int, url: str) -> None:
-    chance = random.Random(number)
-    words = ["".join(chance.choices("abcdefghijklmnoprstuvw", k=6)) for _ in range(2_000)]
+def _enqueue_stores(seed: int, url: str) -> None:
+    _enqueue(workload.stores(USERS, JOBS // USERS, seed), url)
+
+
+def _enqueue_peers(url: str) -> None:
+    stores = workload.stores(USERS, PEER_EACH, PEER_SEED, AGAIN)
+    _enqueue(((f"peer-{user_id}", text) for user_id, text in stores), url)
+
+
+def _enqueue(stores: Iterable[tuple[str, str]], url: str) -> None:
     with Client(url) as client:
         client.enqueue_many(
-            (
-                memories.Store(
-                    user_id=f"user-{job % USERS}", content=" ".join(chance.choices(words, k=9))
-                )
-                for job in range(JOBS)
-            ),
+            (memories.Store(user_id=user_id, content=text) for user_id, text in stores),
             ignore_result=True,
         )
