@@ -1,5 +1,6 @@
 """Each user's stores are done by one process at a time, whoever comes and goes."""
 
+import json
 from collections.abc import Iterable
 
 import redis
@@ -33,6 +34,12 @@ def doers(jobs: dict[str, list[Job[memories.Stored]]], *workers: WorkerContainer
     return found
 
 
+def told_jobs(worker: WorkerContainer) -> set[str]:
+    """The jobs that the events in a worker's log say they belong to."""
+    lines = [json.loads(line) for line in worker.logs().splitlines() if line.startswith("{")]
+    return {line["job"] for line in lines if line["logger"] == "bespoke.events"}
+
+
 def test_two_workers_divide_the_users_and_one_takes_over_when_the_other_is_killed(
     client: Client, start_worker: StartWorker, broker_url: str, database_url: str
 ) -> None:
@@ -43,6 +50,7 @@ def test_two_workers_divide_the_users_and_one_takes_over_when_the_other_is_kille
     did = doers(enqueue(client, ["something else", "a third"]), one, two)
 
     assert all(len(each) == 1 for each in did)
+    assert all(len(jobs) > 1 for jobs in (told_jobs(one), told_jobs(two)))
     assert sum(each == {0} for each in did) == 8
 
     jobs = enqueue(client, ["what is in flight while one dies"])

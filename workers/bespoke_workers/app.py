@@ -399,6 +399,12 @@ def _configure_logging(loglevel: int = 20, **_: object) -> None:
     logging.configure(loglevel)
 
 
+@signals.task_postrun.connect
+def _leave_job(**_: object) -> None:
+    """Let no later line carry the job; a solo worker's own lines come from the same thread."""
+    structlog.contextvars.clear_contextvars()
+
+
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def _close_runtime(**_: object) -> None:

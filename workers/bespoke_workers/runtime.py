@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine
+from contextvars import copy_context
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -51,7 +52,8 @@ class Runtime:
         Raises Permanent if it takes longer than ``seconds``; it is cancelled and awaited
         first, so that no connection stays checked out.
         """
-        return self._runner.run(_bounded(work, seconds))
+        # A runner keeps the context of its first job, whose id every log line would carry.
+        return self._runner.run(_bounded(work, seconds), context=copy_context())
 
     def close(self) -> None:
         """Close the connections and the loop."""
