@@ -1,12 +1,14 @@
 """Events reach whoever subscribed, name no user and cannot fail a job."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from bespoke_workers.observe import events
+from bespoke_workers.observe import events, logging
 from bespoke_workers.observe.events import Event
 
 NAME = "dspy.memory.size_compaction"
@@ -17,7 +19,7 @@ SECRET = "my-secret-diagnosis"
 def fresh_logger(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the logger that an earlier test's configuration may have cached."""
     structlog.reset_defaults()
-    monkeypatch.setattr(events, "_log", structlog.get_logger("bespoke.events"))
+    monkeypatch.setattr(events, "_log", logging.quiet("bespoke.events"))
 
 
 def test_a_subscriber_is_told_of_its_events_until_it_ends_the_subscription() -> None:
@@ -95,6 +97,31 @@ def test_an_event_without_subscribers_is_logged() -> None:
     assert lines == [
         {"event": "dspy.storage.save_start", "program": "support", "log_level": "info"}
     ]
+
+
+def printed(*lines: str) -> tuple[str, str]:
+    """Return what a process of its own prints that uses events as an application does."""
+    code = "\n".join(["from bespoke_workers.observe import events, logging", *lines])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+EMITTED = f"events.emit({NAME!r}, removed_count=1)"
+
+
+def test_without_logging_nothing_is_printed_but_that_a_subscriber_failed() -> None:
+    assert printed(EMITTED) == ("", "")
+    out, err = printed(f"events.subscribe({NAME!r}, lambda _: 1 / 0)", EMITTED)
+    assert out == ""
+    assert "ZeroDivisionError" in err
+    assert "removed_count" not in err
+
+
+def test_a_worker_and_an_application_that_asks_for_them_see_events() -> None:
+    out, err = printed("logging.configure()", EMITTED)
+    assert (out, err.count("removed_count")) == ("", 1)
+    basic = "import logging as python; python.basicConfig(level=python.INFO)"
+    assert "removed_count" in printed(basic, EMITTED)[1]
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])

@@ -12,9 +12,12 @@ from contextvars import copy_context
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+import structlog
+
+from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.retention import Retention
-from bespoke_workers.errors import Permanent
+from bespoke_workers.errors import BespokeError, Permanent
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.settings import Settings
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.optimization import Optimization
     from bespoke_workers.programs.bundles import Bundles
     from bespoke_workers.programs.library import Library
+
+_log = structlog.get_logger("bespoke.jobs")
 
 T = TypeVar("T")
 STARTED = time.monotonic()
@@ -69,6 +74,7 @@ class Runtime:
     @cached_property
     def memories(self) -> "Memories":
         """The memories of every user."""
+        self._load_subscribers()
         from bespoke_workers.memories.store import Memories
 
         return Memories.from_settings(
@@ -77,6 +83,17 @@ class Runtime:
             outbox=self.outbox,
             running_s=lambda: time.monotonic() - STARTED,
         )
+
+    def _load_subscribers(self) -> None:
+        """Import the application's modules, which may subscribe to events of the memories.
+
+        Where that fails, what users say is remembered all the same.
+        """
+        for module in self.settings.programs:
+            try:
+                modules.load([module])
+            except BespokeError as error:
+                _log.error("events reach no subscriber of this module", reason=str(error))
 
     async def is_reembedding_due(self) -> bool:
         """Whether any space may be of another embedder than the one set, which is not loaded."""
@@ -87,6 +104,7 @@ class Runtime:
     @cached_property
     def rounds(self) -> "Rounds":
         """Compaction of everybody."""
+        self._load_subscribers()
         from bespoke_workers.memories.defaults import Defaults
         from bespoke_workers.memories.rounds import Rounds
         from bespoke_workers.memories.store import utc_now

@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import structlog
+from bespoke_workers.observe import logging
 
 Event = Mapping[str, Any]
 Subscriber = Callable[[Event], object]
 
-_log = structlog.get_logger("bespoke.events")
+_log = logging.quiet("bespoke.events")
 _subscribers: dict[str, list[Subscriber]] = defaultdict(list)
 
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 import traceback
+from typing import Any
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -49,6 +50,16 @@ def configure(level: int = logging.INFO, *, json: bool | None = None) -> None:
     root.setLevel(level)
     for name in ("sqlalchemy.engine", "httpx", "LiteLLM", "dspy", "alembic"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def quiet(name: str) -> Any:
+    """Return a logger that says nothing below a warning until logging is configured.
+
+    structlog's own would print each line to standard output in an application that only uses us.
+    """
+    return structlog.wrap_logger(
+        logging.getLogger(name), wrapper_class=structlog.stdlib.BoundLogger
+    )
 
 
 def places(error: BaseException) -> list[str]:
