@@ -19,6 +19,8 @@ def test_a_worker_of_memories_alone_tells_the_application_s_subscribers(
         # The first one cannot be imported, which keeps nobody's memories from being stored.
         "BESPOKE_PROGRAMS": "tests.not_there,tests.subscribing",
         "BESPOKE_MAX_MEMORIES": "2",
+        "BESPOKE_EXPORT_BEFORE_SHARE": "0.5",
+        "BESPOKE_STORAGE_URL": tmp_path.as_uri(),
         "PYTHONPATH": str(ROOT),
         "TOLD": str(told),
     }
@@ -29,4 +31,7 @@ def test_a_worker_of_memories_alone_tells_the_application_s_subscribers(
     (event,) = [json.loads(line) for line in told.read_text().splitlines()]
     assert event["user"] == events.hashed("ada")
     assert (event["removed_count"], event["after_count"]) == (2, 1)
+    assert event["exported_to"] == stored.compaction.exported_to
+    (exported,) = tmp_path.rglob("*.gz")
+    assert exported.as_uri() == event["exported_to"]
     assert stored.compaction.total_compacted == 2

@@ -206,7 +206,7 @@ async def test_compactions_are_told_as_events(database_url: str) -> None:
     user = {"user": events.hashed("ada")}
     assert told == [
         {"event": "dspy.memory.size_compaction", "trigger": "size_limit_exceeded", **facts, **user},
-        {"event": "dspy.memory.compaction_complete", **facts, **user},
+        {"event": "dspy.memory.compaction_complete", "exported_to": None, **facts, **user},
     ]
 
 

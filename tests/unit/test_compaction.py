@@ -15,6 +15,7 @@ from bespoke_workers.memories.compaction import (
     age_cutoff,
     age_due,
     is_low,
+    is_more_than,
     keeps,
     low_below,
     relevance_due,
@@ -35,6 +36,23 @@ def rows(n: int, *, accesses: int = 0) -> list[Row]:
         Row(UUID(int=i + 1), NOW - timedelta(minutes=n - 1 - i), access_count=accesses)
         for i in range(n)
     ]
+
+
+@pytest.mark.parametrize(
+    ("share", "removed", "before", "more"),
+    [
+        (0.5, 5, 10, False),
+        (0.5, 6, 10, True),
+        (0.1, 3, 30, False),  # 0.1 * 30 is more than 3 in floating point
+        (0.7, 7, 10, False),
+        (0.0, 1, 1000, True),
+        (1.0, 10, 10, False),
+    ],
+)
+def test_a_share_is_exceeded_by_more_than_it(
+    share: float, removed: int, before: int, more: bool
+) -> None:
+    assert is_more_than(share, removed, before) is more
 
 
 # Size

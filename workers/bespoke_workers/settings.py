@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     policy_rollout: str | None = None  # preset:percentage of the users without one of their own
     index_cache_mib: int = Field(default=256, ge=1)  # per worker process
     result_ttl_hours: int = Field(default=24, ge=1)
+    export_before_share: float | None = Field(default=None, ge=0, le=1)  # None: never
     archive_days: int = Field(default=30, ge=1)
     job_retention_days: int = Field(default=30, ge=1)
     max_deliveries: int = Field(default=5, ge=1)  # then the job is parked

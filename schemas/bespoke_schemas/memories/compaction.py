@@ -36,6 +36,7 @@ class Round(Result):
 class Compaction(Result):
     """What one compaction did; a strategy that had nothing to do is None.
 
+    ``exported_to`` is the URL of a record file of all that there was before, if one was written.
     Of a compaction of everybody the counts are sums over the users, and ``round`` says of how many.
     """
 
@@ -44,6 +45,7 @@ class Compaction(Result):
     deduplication: StrategyReport | None = None
     relevance_pruning: StrategyReport | None = None
     total_compacted: int = 0
+    exported_to: str | None = None
     round: Round | None = None
 
 

@@ -27,6 +27,7 @@ class Archive:
         now: datetime,
     ) -> None:
         self.user_id = user_id
+        self.run_id = run_id
         self._connection = connection
         self._run = {"user_id": user_id, "run_id": run_id, "version": version, "now": now}
 

@@ -37,6 +37,11 @@ def size_excess(count: int, max_memories: int, *, force: bool = False) -> int:
     return max(count - size_target(max_memories), 0)
 
 
+def is_more_than(share: float, removed_count: int, before_count: int) -> bool:
+    """Whether a compaction removes more than a share, from 0 to 1, of what there was before."""
+    return removed_count > Fraction(str(share)) * before_count
+
+
 def age_cutoff(now: datetime, max_age_days: int) -> datetime:
     """Return the moment before which (strictly) a memory's age began too long ago."""
     return now - timedelta(days=max_age_days)

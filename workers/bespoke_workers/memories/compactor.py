@@ -14,6 +14,7 @@ from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.index import UserIndex
 from bespoke_workers.memories.neighbours import neighbours
+from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.scoring import ScoringFailed
 from bespoke_workers.memories.space import Space
 from bespoke_workers.observe import events
@@ -53,6 +54,7 @@ class Compacted:
                 removed_count=self.report.total_compacted,
                 before_count=self.space.count + self.report.total_compacted,
                 after_count=self.space.count,
+                exported_to=self.report.exported_to,
             )
 
 
@@ -62,6 +64,7 @@ async def compact(
     space: Space,
     now: datetime,
     index: UserIndex,
+    safeguard: Safeguard,
     *,
     just_stored: Collection[UUID] = (),
     unindexed: Mapping[UUID, ArrayLike] | None = None,
@@ -94,8 +97,8 @@ async def compact(
         neighbours=alike,
         lenient=True,  # what the user has just said is not lost for it
     )
+    report = await safeguard.report(connection, archive, planned)
     await archive.take_all(planned)
-    report = Compaction.model_validate(planned.report.as_dict())
     if planned.removed:
         await archive.record(report)
     return Compacted(

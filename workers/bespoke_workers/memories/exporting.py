@@ -1,6 +1,7 @@
 """Exporting a user's memories: streamed, of one moment, whole or not at all."""
 
-from functools import partial
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -10,15 +11,11 @@ from bespoke_schemas.memories.many import MANY_LIMIT
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.errors import Refused
+from bespoke_workers.memories.record_file import ROWS_AT_ONCE, write_records
 from bespoke_workers.memories.record_statements import EXPORT
-from bespoke_workers.memories.records import RECORDS, is_compressed, line_of, record_of
+from bespoke_workers.memories.records import record_of
 from bespoke_workers.observe import events
-from bespoke_workers.storage.files import Writer
-from bespoke_workers.storage.offload import in_thread, write_whole
 from bespoke_workers.storage.places import Place, Storage
-
-ROWS_AT_ONCE = 500
-"""Rows in memory during an export, a few hundred bytes each as a rule."""
 
 
 class Exporting:
@@ -61,23 +58,19 @@ class Exporting:
         return Exported(url=None, count=len(rows), records=records)
 
     async def _write(self, connection: AsyncConnection, payload: Export, place: Place) -> Exported:
-        writer = Writer(
-            RECORDS, self._storage, place, str(payload.id), compressed=is_compressed(place)
+        count, size, sha256 = await write_records(
+            self._storage, place, str(payload.id), payload.user_id, _pages(connection, payload)
         )
-        copy = partial(_copy, connection, payload, writer)
-        count, size, sha256 = await write_whole(writer, copy)
         return Exported(url=place.url, count=count, size_bytes=size, sha256=sha256)
 
 
-async def _copy(connection: AsyncConnection, payload: Export, writer: Writer) -> int:
-    """Write a line for each memory and return their number."""
-    count = 0
+async def _pages(
+    connection: AsyncConnection, payload: Export
+) -> AsyncGenerator[Sequence[Any], None]:
     options = {"yield_per": ROWS_AT_ONCE}
     rows = await connection.stream(EXPORT, _sought(payload, None), execution_options=options)
     async for page in rows.partitions(ROWS_AT_ONCE):
-        count += len(page)
-        await in_thread(writer.write, [line_of(record_of(row, payload.user_id)) for row in page])
-    return count
+        yield page
 
 
 def _sought(payload: Export, limit: int | None) -> dict[str, object]:

@@ -27,6 +27,7 @@ from bespoke_workers.memories.newcomers import Newcomer
 from bespoke_workers.memories.record_statements import KNOWN
 from bespoke_workers.memories.records import memory_id, newcomer_of, second_id
 from bespoke_workers.memories.removal import recounted
+from bespoke_workers.memories.safeguard import Safeguard
 
 REMOVED_BY_RULE = ["duplicate", "deduplication", "size", "age", "relevance"]
 """Reasons in the archive for which a record stays there: the same rule would remove it again."""
@@ -79,7 +80,9 @@ class ImportPages:
         embedder: Embedder,
         default: Defaults,
         clock: Callable[[], datetime],
+        safeguard: Safeguard,
     ) -> None:
+        self._safeguard = safeguard
         self._database = database
         self._loader = loader
         self._embedder = embedder
@@ -190,6 +193,7 @@ class ImportPages:
                 before,
                 page.new.at,
                 loaded.index,
+                self._safeguard,
                 unindexed=page.new.by_id(page.gone),
             )
         after = page.compacted or Compacted(loaded.space)

@@ -20,6 +20,7 @@ from bespoke_workers.memories.import_page import ImportPages
 from bespoke_workers.memories.import_progress import ImportProgress
 from bespoke_workers.memories.loading import Loader
 from bespoke_workers.memories.record_source import RecordSource
+from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.observe import events
 from bespoke_workers.storage.places import Storage
 
@@ -40,10 +41,11 @@ class Importing:
         default: Defaults,
         storage: Storage,
         clock: Callable[[], datetime],
+        safeguard: Safeguard,
     ) -> None:
         self._database = database
         self._storage = storage
-        self._pages = ImportPages(database, loader, embedder, default, clock)
+        self._pages = ImportPages(database, loader, embedder, default, clock, safeguard)
 
     async def import_(self, payload: Import, tell: Tell) -> Imported | None:
         """Import for a slice of time; None if there is more to do, by the same payload.

@@ -1,6 +1,6 @@
 """The SQL of exports and imports. Each statement names the user, as all of them do."""
 
-from sqlalchemy import ARRAY, Text
+from sqlalchemy import ARRAY, DateTime, Text, Uuid
 
 from bespoke_workers.memories.statements import MEMORY, statement
 
@@ -10,6 +10,17 @@ EXPORT = statement(f"""
     ORDER BY created_at, id LIMIT :limit
 """)  # noqa: S608  # no part of it comes from outside
 """Read a user's memories, oldest first; a null limit is none. One statement is of one moment."""
+
+EXPORT_PAGE = statement(
+    f"""
+    SELECT {MEMORY}, renewed_at FROM memory
+    WHERE user_id = :user_id AND (created_at, id) > (:after_at, :after_id)
+    ORDER BY created_at, id LIMIT :limit
+""",  # noqa: S608  # no part of it comes from outside
+    after_at=DateTime(timezone=True),
+    after_id=Uuid(),
+)
+"""Read the next of a user's memories after one of them, oldest first."""
 
 KNOWN = statement(
     """

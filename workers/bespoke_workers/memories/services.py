@@ -14,6 +14,7 @@ from bespoke_workers.memories.reading import Reading
 from bespoke_workers.memories.rehearsing import Rehearsing
 from bespoke_workers.memories.removal import Removal
 from bespoke_workers.memories.restoring import Restoring
+from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.storing import Storing
 from bespoke_workers.memories.storing_many import StoringMany
 from bespoke_workers.memories.sweeping import Sweeping
@@ -36,14 +37,15 @@ class Services:
         storage: Storage,
         clock: Callable[[], datetime],
         deferral: Deferral,
+        safeguard: Safeguard,
     ) -> None:
-        self.storing = Storing(database, loader, embedder, clock, deferral)
-        self.storing_many = StoringMany(database, loader, embedder, clock)
-        self.importing = Importing(database, loader, embedder, default, storage, clock)
+        self.storing = Storing(database, loader, embedder, clock, deferral, safeguard)
+        self.storing_many = StoringMany(database, loader, embedder, clock, safeguard)
+        self.importing = Importing(database, loader, embedder, default, storage, clock, safeguard)
         self.reading = Reading(database, loader, embedder, clock)
         self.inspecting = Inspecting(database, loader, embedder)
         self.removal = Removal(database, loader, default, clock)
         self.updating = Updating(database, loader, embedder, default, clock)
-        self.sweeping = Sweeping(database, loader, embedder, default, clock)
+        self.sweeping = Sweeping(database, loader, embedder, default, clock, safeguard)
         self.rehearsing = Rehearsing(database, loader, embedder, default, clock)
         self.restoring = Restoring(database, loader, embedder, default, clock)

@@ -20,6 +20,7 @@ from bespoke_workers.memories.loading import Loader, read_kind
 from bespoke_workers.memories.policies import Policies
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.reembedding import Reembedding
+from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.services import Services
 from bespoke_workers.memories.sharing import Sharing
 from bespoke_workers.memories.sweeping import whose
@@ -56,20 +57,25 @@ class Memories:
         outbox: Outbox | None = None,
         lease: timedelta = LEASE,
         running_s: Callable[[], float] = time.monotonic,
+        export_before_share: float | None = None,
     ) -> None:
         """``load_older`` loads the embedder of a space that is not of ``embedder``, by its name.
 
         Such spaces are embedded anew if there is an ``outbox``: the embedder of the worker that
         has run the shortest, in seconds ``running_s``, is that of all in the end. Nor does a
-        compaction wait without one, whatever a policy says.
+        compaction wait without one, whatever a policy says. A compaction that removes more of a
+        space than ``export_before_share``, from 0 to 1, exports it first.
         """
         self.indexes = indexes
         storage = storage or Storage("memory://")
         default = policy if isinstance(policy, Defaults) else Defaults(policy)
         embedders = Embedders(embedder, load_older)
+        safeguard = Safeguard(storage, export_before_share)
 
         def make(loader: Loader, embedder: Embedder) -> Services:
-            return Services(database, loader, embedder, default, storage, clock, Deferral(outbox))
+            return Services(
+                database, loader, embedder, default, storage, clock, Deferral(outbox), safeguard
+            )
 
         self._reembedding = None
         if outbox is not None:
@@ -107,6 +113,7 @@ class Memories:
             outbox=outbox,
             lease=settings.lease,
             running_s=running_s,
+            export_before_share=settings.export_before_share,
         )
 
     async def reembed(self) -> None:

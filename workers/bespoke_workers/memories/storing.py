@@ -27,6 +27,7 @@ from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.loading import Loaded, Loader
 from bespoke_workers.memories.locking import locked
 from bespoke_workers.memories.merging import Judged, duplicates, insert, outcome
+from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.space import NEVER
 
 GUARDED_TRIES = 3
@@ -53,8 +54,10 @@ class Storing:
         embedder: Embedder,
         clock: Callable[[], datetime],
         deferral: Deferral,
+        safeguard: Safeguard,
     ) -> None:
         self._deferral = deferral
+        self._safeguard = safeguard
         self._database = database
         self._loader = loader
         self._embedder = embedder
@@ -158,6 +161,7 @@ class Storing:
                 space,
                 fresh.at,
                 loaded.index,
+                self._safeguard,
                 just_stored=(judged.merged.kept.id,),
                 unindexed={job_id: fresh.vector},
             )

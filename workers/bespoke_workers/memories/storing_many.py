@@ -18,6 +18,7 @@ from bespoke_workers.memories.duplicates import Merge
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.loading import Loader
 from bespoke_workers.memories.locking import locked, make_and_lock
+from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.space import Space
 from bespoke_workers.memories.verdicts import Verdicts
 
@@ -40,7 +41,9 @@ class StoringMany:
         loader: Loader,
         embedder: Embedder,
         clock: Callable[[], datetime],
+        safeguard: Safeguard,
     ) -> None:
+        self._safeguard = safeguard
         self._database = database
         self._loader = loader
         self._embedder = embedder
@@ -85,6 +88,7 @@ class StoringMany:
             space,
             new.at,
             loaded.index,
+            self._safeguard,
             just_stored={verdicts.standing(one.candidate.id) for one in new.newcomers},
             unindexed=new.by_id(verdicts.replaced),
         )

@@ -25,6 +25,7 @@ from bespoke_workers.memories.loading import Loaded, Loader
 from bespoke_workers.memories.locking import locked
 from bespoke_workers.memories.neighbours import neighbours
 from bespoke_workers.memories.pairing import Pairing
+from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.space import Space
 
 PROBES = 2_000
@@ -44,7 +45,9 @@ class Sweeping:
         embedder: Embedder,
         default: Defaults,
         clock: Callable[[], datetime],
+        safeguard: Safeguard,
     ) -> None:
+        self._safeguard = safeguard
         self._database = database
         self._loader = loader
         self._embedder = embedder
@@ -94,7 +97,7 @@ class Sweeping:
             return Compacted(space)
         rows = await standings(connection, user_id)
         planned = plan.aged(rows, space.policy, now, pause=space.pause)
-        space, report = await _carried_out(connection, payload.id, user_id, space, planned, now)
+        space, report = await self._carried_out(connection, payload, space, planned, now)
         return Compacted(space, planned.removed, report, (perf_counter() - started) * 1000)
 
     async def _sweep(
@@ -105,12 +108,35 @@ class Sweeping:
         if loaded is None:
             return None
         planned, pairing = await planned_over_all(connection, loaded, self._embedder, payload, now)
-        space, report = await _carried_out(
-            connection, payload.id, user_id, loaded.space, planned, now, pairing
+        space, report = await self._carried_out(
+            connection, payload, loaded.space, planned, now, pairing
         )
         if not planned.removed and space.is_compaction_due(now):
             space = space.next_version().after_compaction(planned)  # it need not be asked for again
         return Compacted(space, planned.removed, report, (perf_counter() - started) * 1000)
+
+    async def _carried_out(
+        self,
+        connection: Connection,
+        payload: Compact,
+        space: Space,
+        planned: plan.Plan,
+        now: datetime,
+        pairing: Pairing | None = None,
+    ) -> tuple[Space, Compaction]:
+        """Archive and record what is planned; return the space after it and the report."""
+        if not planned.removed:
+            return space, Compaction.model_validate(planned.report.as_dict())
+        space, user_id = space.next_version(), whose(payload)
+        archive = Archive(
+            connection, user_id=user_id, run_id=payload.id, version=space.version, now=now
+        )
+        report = await self._safeguard.report(connection, archive, planned)
+        if pairing is not None:
+            await _merge(connection, archive, user_id, planned, pairing, now)
+        await archive.take_all(planned)
+        await archive.record(report)
+        return space.after_compaction(planned), report
 
 
 async def planned_over_all(
@@ -158,28 +184,6 @@ def whose(payload: Compact) -> str:
     if payload.user_id is None:
         raise Refused("user_id: got None, expected one user; everybody's compaction is a round")
     return payload.user_id
-
-
-async def _carried_out(
-    connection: Connection,
-    run_id: UUID,
-    user_id: str,
-    space: Space,
-    planned: plan.Plan,
-    now: datetime,
-    pairing: Pairing | None = None,
-) -> tuple[Space, Compaction]:
-    """Archive and record what is planned; return the space after it and the report."""
-    report = Compaction.model_validate(planned.report.as_dict())
-    if not planned.removed:
-        return space, report
-    space = space.next_version()
-    archive = Archive(connection, user_id=user_id, run_id=run_id, version=space.version, now=now)
-    if pairing is not None:
-        await _merge(connection, archive, user_id, planned, pairing, now)
-    await archive.take_all(planned)
-    await archive.record(report)
-    return space.after_compaction(planned), report
 
 
 async def _merge(
