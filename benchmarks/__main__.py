@@ -12,6 +12,7 @@ from benchmarks import (
     store_latency,
     store_many,
     store_throughput,
+    worker_memory,
 )
 from benchmarks.bench import Figure
 
@@ -23,6 +24,7 @@ BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (
     store_among_many.measure,
     compaction_share.measure,
     index_scale.measure,
+    worker_memory.measure,
 )
 
 

@@ -55,11 +55,14 @@ EMBEDDER = Embedder("benchmarks.in_process:embed", DIM, 0.95, embed)
 class Bench:
     """The memories of one process and, beside them, the table itself."""
 
-    def __init__(self, database: Database, beside: asyncpg.Connection, policy: Policy) -> None:
+    def __init__(
+        self, database: Database, beside: asyncpg.Connection, policy: Policy, embedder: Embedder
+    ) -> None:
         self.database = database
         self.beside = beside
         self.policy = policy
-        self.memories = Memories(database, EMBEDDER, policy, IndexCache(CACHE_BYTES))
+        self.embedder = embedder
+        self.memories = Memories(database, embedder, policy, IndexCache(CACHE_BYTES))
         self._stored = 0
 
     async def fill(self, prefix: str, users: int, each: int) -> None:
@@ -70,7 +73,7 @@ class Bench:
                 relevance_check_at, embedder, dim, policy_digest)
             SELECT $1 || u, $3, $3, $3, now(), $4, $5, $6, $7 FROM generate_series(1, $2::int) AS u
             """,
-            *(prefix, users, each, NEVER, EMBEDDER.name, DIM, self.policy.digest),
+            *(prefix, users, each, NEVER, self.embedder.name, DIM, self.policy.digest),
         )
         await self.beside.execute(
             """
@@ -99,15 +102,18 @@ class Bench:
 
 
 @asynccontextmanager
-async def opened(url: str, policy: Policy) -> AsyncIterator[Bench]:
-    """Open a bench whose server has the vectors that filled rows are given."""
+async def opened(url: str, policy: Policy, embedder: Embedder = EMBEDDER) -> AsyncIterator[Bench]:
+    """Open a bench whose server has the vectors that filled rows are given.
+
+    The embedder is one of vectors of DIM.
+    """
     database = Database(url, pool_size=2)
     beside = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
         await beside.execute("CREATE TABLE base (number int PRIMARY KEY, embedding bytea)")
         rows = [(n, to_bytes(vector)) for n, vector in enumerate(unit_vectors(BASE, seed=2))]
         await beside.copy_records_to_table("base", records=rows)
-        yield Bench(database, beside, policy)
+        yield Bench(database, beside, policy, embedder)
     finally:
         await beside.close()
         await database.close()
