@@ -74,10 +74,10 @@ class Runtime:
     @cached_property
     def memories(self) -> "Memories":
         """The memories of every user."""
-        self._load_subscribers()
         from bespoke_workers.memories.allocation import return_large_blocks
         from bespoke_workers.memories.store import Memories
 
+        self._load_subscribers()
         return_large_blocks()
         return Memories.from_settings(
             self.database,

@@ -41,11 +41,12 @@ READ_ARCHIVED = statement("""
         GREATEST(CAST(memory ->> 'created_at' AS timestamptz),
             CAST(memory ->> 'renewed_at' AS timestamptz),
             CAST(memory ->> 'last_accessed_at' AS timestamptz)) DESC,
-        reason = 'updated', id DESC
+        reason = 'updated', memory_id DESC, id DESC
 """)
 """Read what a job archived, or every state of one memory that is in the archive.
 
-Of a job, what it changed comes first, then what was touched last; of a memory, its last state.
+Of a job, what it changed comes first, then what was touched last, and of equal ones
+the newest; of a memory, its last state.
 """
 
 RESTORE = statement("""

@@ -63,6 +63,21 @@ def rows_from_bytes(stored: bytes | Iterable[bytes], dim: int) -> NDArray[np.flo
     return np.frombuffer(joined, dtype=STORED).reshape(-1, dim)
 
 
+def cosines_with(
+    query: NDArray[np.floating[Any]], rows: NDArray[np.float16]
+) -> NDArray[np.float64]:
+    """Return the products of a rounded vector with rows of shape (n, dim); of equal ones, 1.
+
+    Float16 numbers are whole multiples of 2**-24: sums of their products are exact in float64.
+    """
+    products = rows.astype(np.float64) @ query.astype(np.float64)
+    cosines: NDArray[np.float64] = np.minimum(products, 1.0).round(DECIMALS)
+    for place in np.flatnonzero(np.abs(cosines - 1) <= ROUNDING):
+        if np.array_equal(rows[place], query):
+            cosines[place] = 1.0
+    return cosines
+
+
 @cache
 def _faiss() -> ModuleType:
     import faiss
@@ -294,25 +309,10 @@ class UserIndex:
         self, query: NDArray[np.float32], positions: NDArray[np.int64], least: float = -np.inf
     ) -> list[Hit]:
         """Return the memories at `positions` with a cosine of at least `least`, best first."""
-        cosines = self._cosines(query, positions)
+        cosines = cosines_with(query, self._rows()[positions])
         some = cosines >= least
         hits = zip(_ids(self._ids[positions[some]]), cosines[some].tolist(), strict=True)
         return sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=True)
-
-    def _cosines(
-        self, query: NDArray[np.float32], positions: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """The products of rounded vectors, except that equal ones have a cosine of 1.
-
-        Float16 numbers are whole multiples of 2**-24: sums of their products are exact in float64.
-        """
-        rows = self._rows()[positions]
-        products = rows.astype(np.float64) @ query.astype(np.float64)
-        cosines: NDArray[np.float64] = np.minimum(products, 1.0).round(DECIMALS)
-        for place in np.flatnonzero(np.abs(cosines - 1) <= ROUNDING):
-            if np.array_equal(rows[place], query):
-                cosines[place] = 1.0
-        return cosines
 
 
 def _raw(ids: Iterable[UUID]) -> NDArray[np.uint64]:

@@ -9,7 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from bespoke_workers.database.direct import Connection
 from bespoke_workers.memories import looks, plan
 from bespoke_workers.memories.eviction import Neighbours, candidates
-from bespoke_workers.memories.index import DECIMALS, Hit, UserIndex, rows_from_bytes
+from bespoke_workers.memories.index import (
+    STORED,
+    Hit,
+    UserIndex,
+    cosines_with,
+    rows_from_bytes,
+)
 from bespoke_workers.memories.policy import Policy
 
 NEAREST = 8
@@ -61,13 +67,14 @@ def nearest(
     unindexed: Mapping[UUID, ArrayLike],
 ) -> Neighbours:
     """Return the nearest others of each memory, best first; of equal ones the newest first."""
-    ids, matrix = list(unindexed), np.array(list(unindexed.values()), dtype=np.float32)
-    matrix = matrix.reshape(-1, index.dim)
+    ids = sorted(unindexed, reverse=True)
+    given = np.array([unindexed[one] for one in ids], dtype=np.float32).reshape(-1, index.dim)
+    rows = given.astype(STORED)  # as they will be compared with once they are in the index
     return {
         one: sorted(
             (
                 *index.nearest(vector, NEAREST, _other_than(one)),
-                *_cosines(one, vector, ids, matrix),
+                *_hits(one, vector, ids, rows),
             ),
             key=lambda hit: (hit[1], hit[0]),
             reverse=True,
@@ -80,12 +87,10 @@ def _other_than(one: UUID) -> Callable[[UUID], bool]:
     return lambda memory_id: memory_id != one
 
 
-def _cosines(
-    one: UUID, vector: NDArray[np.float16], ids: Sequence[UUID], matrix: NDArray[np.float32]
+def _hits(
+    one: UUID, vector: NDArray[np.float16], ids: Sequence[UUID], rows: NDArray[np.float16]
 ) -> list[Hit]:
-    """Return the nearest of others whose vectors are the rows of a matrix."""
-    cosines = matrix @ vector.astype(np.float32)
+    """Return the nearest of others whose vectors are given."""
+    cosines = cosines_with(vector, rows)
     best = np.argsort(-cosines, kind="stable")[: NEAREST + 1].tolist()
-    return [
-        (ids[place], round(float(cosines[place]), DECIMALS)) for place in best if ids[place] != one
-    ]
+    return [(ids[place], float(cosines[place])) for place in best if ids[place] != one]

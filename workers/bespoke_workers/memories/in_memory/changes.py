@@ -291,11 +291,11 @@ def _updated(
 def _sought(archive: Iterable[Gone], payload: memories.Restore) -> list[Gone]:
     """Return what a job archived, or every state of one memory, in the order of READ_ARCHIVED."""
 
-    def last(one: Gone) -> tuple[bool, int, datetime, bool]:
+    def last(one: Gone) -> tuple[bool, int, datetime, bool, UUID]:
         changed, touched = one.reason == UPDATED, one.row.standing.touched_at
         if payload.run_id is not None:
-            return changed, 0, touched, not changed
-        return False, one.version, touched, not changed
+            return changed, 0, touched, not changed, one.memory_id
+        return False, one.version, touched, not changed, one.memory_id
 
     sought = (
         one for one in archive if payload.run_id == one.run_id or payload.memory_id == one.memory_id
