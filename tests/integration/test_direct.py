@@ -134,6 +134,38 @@ async def test_a_server_that_is_away_may_pass(
 
 
 @in_loop
+async def test_a_server_that_dies_and_starts_again_may_pass_at_every_moment(
+    postgres_server: LocalPostgres, database_url: str
+) -> None:
+    ended = asyncio.Event()
+
+    async def use(database: Database, *, in_transaction: bool) -> int:
+        passed = 0
+        while not ended.is_set():
+            try:
+                opening = database.direct_transaction if in_transaction else database.direct
+                async with opening() as connection:
+                    await connection.execute(text("SELECT pg_sleep(0.001)"))
+                    await connection.execute(PID)
+            except Transient:
+                passed += 1
+                await asyncio.sleep(0)  # a socket that is not there is refused without a wait
+        return passed
+
+    async with opened(database_url, pool_size=10) as database:
+        users = [asyncio.create_task(use(database, in_transaction=bool(n % 2))) for n in range(4)]
+        try:
+            await pid(database)
+            await asyncio.to_thread(postgres_server.kill)
+        finally:
+            await asyncio.to_thread(postgres_server.start)
+        await pid(database)
+        ended.set()
+
+        assert min(await asyncio.gather(*users)) > 0
+
+
+@in_loop
 async def test_a_transaction_that_was_cancelled_leaves_the_connection_usable(
     database_url: str,
 ) -> None:

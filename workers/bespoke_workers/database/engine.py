@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 from sqlalchemy import URL, make_url
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -115,7 +116,13 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (
+        DBAPIError,
+        AsyncAdapt_asyncpg_dbapi.Error,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        OSError,
+    ) as error:
         ours = _translate(error)
         if ours is None:
             error.args = (type(_cause(error)).__name__,)
@@ -147,7 +154,8 @@ def _translate(error: Exception) -> BespokeError | None:
 
 
 def _cause(error: Exception) -> BaseException:
-    """Return asyncpg's own error; SQLAlchemy wraps it twice, or while connecting not at all."""
-    if not isinstance(error, DBAPIError) or error.orig is None:
-        return error
-    return error.orig.__cause__ or error.orig
+    """Return asyncpg's own error; SQLAlchemy wraps it twice, or once, or not at all."""
+    wrapped = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(wrapped, AsyncAdapt_asyncpg_dbapi.Error):
+        return wrapped.__cause__ or wrapped
+    return wrapped or error
