@@ -23,14 +23,16 @@ from bespoke_schemas.memories import (
     List,
     ListArchived,
     ListCompactions,
+    NewMemory,
     Restore,
     Search,
     SetPolicy,
     Stats,
     Store,
+    StoreMany,
     Update,
 )
-from bespoke_workers.memories import index
+from bespoke_workers.memories import index, newcomers
 from bespoke_workers.memories.in_memory import InMemoryStore, space
 from bespoke_workers.memories.index import Hit
 from bespoke_workers.memories.policy import Policy
@@ -91,16 +93,22 @@ def jobs(chance: random.Random) -> Iterator[Payload[Any]]:
     """Draw jobs of one user, about memories stored before them."""
     stored: list[UUID] = []
     while True:
-        if chance.random() < 0.5 or not stored:
+        drawn = chance.random()
+        if drawn < 0.46 or not stored:
             store = Store(**USER, content=chance.choice(CONTENTS), tags=two(chance))
             stored.append(store.id)
             yield store
+        elif drawn < 0.5:
+            many = StoreMany(**USER, memories=several(chance))
+            stored += [newcomers.memory_id(many.id, place) for place in range(len(many.memories))]
+            stored.append(many.id)
+            yield many
         else:
             yield other(chance, stored)
 
 
 def other(chance: random.Random, stored: list[UUID]) -> Payload[Any]:
-    """Draw a job that is no store; ``stored`` are jobs, whose memories have the same ids."""
+    """Draw a job that is no store; ``stored`` are the ids of jobs and of memories."""
     one, content = USER | {"memory_id": chance.choice(stored)}, chance.choice(CONTENTS)
     run = USER | {"run_id": chance.choice(stored)}
     limits = {"max_memories": chance.choice([5, 12, 65]), "max_age_days": chance.choice([3, 20])}
@@ -118,6 +126,12 @@ def other(chance: random.Random, stored: list[UUID]) -> Payload[Any]:
     }
     (draw,) = chance.choices(list(draws), list(draws.values()))
     return draw()
+
+
+def several(chance: random.Random) -> tuple[NewMemory, ...]:
+    """Draw memories to be stored together, at times more than there may be."""
+    texts = chance.choices(CONTENTS, k=chance.choice([1, 3, 8, 14]))
+    return tuple(NewMemory(content=one, tags=two(chance)) for one in texts)
 
 
 def two(chance: random.Random) -> tuple[str, ...]:

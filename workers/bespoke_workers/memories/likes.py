@@ -66,9 +66,12 @@ def agreeing(
     loaded: Loaded,
     newcomers: Sequence[Newcomer],
     found: Mapping[UUID, Sequence[Hit]],
-    rows: Mapping[UUID, Row[Any]],
+    rows: Mapping[UUID, Any],
 ) -> Likes:
-    """Return of the similar memories those that count as duplicates: whose facts agree too."""
+    """Return of the similar memories those that count as duplicates: whose facts agree too.
+
+    ``rows`` are those of the similar memories that are there, each with its facts.
+    """
     facts = {one.candidate.id: one.facts for one in newcomers}
     guarded = loaded.space.policy.dedup_guard
     known = {**{memory_id: row.facts for memory_id, row in rows.items()}, **facts}

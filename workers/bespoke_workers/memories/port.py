@@ -13,10 +13,16 @@ class MemoryStore(Protocol):
     free of duplicates after each store, what leaves it goes to the archive, and no call reads or
     changes anything of a user whom its payload does not name. All raise Refused if an id belongs
     to another job, or if a policy is not allowed.
+
+    Export and Import are not of it: one writes files, the other is a job of many deliveries, and
+    both belong to the queue. Nor is a space exported before a large compaction, but in PostgreSQL.
     """
 
     async def store(self, payload: memories.Store) -> memories.Stored:
         """Remember one thing that a user said, or merge it with its duplicate; then compact."""
+
+    async def store_many(self, payload: memories.StoreMany) -> memories.StoredMany:
+        """Remember many things, all or none, merging duplicates; then compact once."""
 
     async def search(self, payload: memories.Search) -> memories.Found:
         """Find memories by meaning, and count the access of each one found."""

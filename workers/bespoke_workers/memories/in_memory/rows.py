@@ -1,15 +1,20 @@
 """What is kept of one memory, and of one that left."""
 
+import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bespoke_schemas.memories import Archived, Memory
 from bespoke_workers.memories import plan
 from bespoke_workers.memories.duplicates import Candidate
 from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.index import to_bytes
+from bespoke_workers.memories.newcomers import Newcomer
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,22 @@ class Row:
             last_accessed_at=None,
         )
         return cls(memory, fresh.facts, to_bytes(fresh.vector))
+
+    @classmethod
+    def of_newcomer(cls, new: Newcomer, vector: NDArray[np.float32]) -> "Row":
+        """Make the row of one of many, its embedding of shape (dim,)."""
+        memory = Memory(
+            id=new.candidate.id,
+            content=new.content,
+            kind=new.kind,
+            tags=new.candidate.tags,
+            metadata=json.loads(new.metadata),
+            created_at=new.created_at,
+            updated_at=new.updated_at,
+            access_count=new.candidate.access_count,
+            last_accessed_at=new.candidate.last_accessed_at,
+        )
+        return cls(memory, new.facts, to_bytes(vector), new.renewed_at)
 
     @property
     def standing(self) -> plan.Row:

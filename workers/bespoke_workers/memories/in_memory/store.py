@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from bespoke_schemas import Payload, Result, memories
 from bespoke_schemas.payload import ResultT
 from bespoke_workers.errors import Refused
+from bespoke_workers.memories import newcomers
+from bespoke_workers.memories.arriving import Arrivals
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder, load_embedder
 from bespoke_workers.memories.fresh import Fresh
-from bespoke_workers.memories.in_memory import changes, reads
-from bespoke_workers.memories.in_memory.changes import Done
+from bespoke_workers.memories.in_memory import changes, compacting, reads
+from bespoke_workers.memories.in_memory.done import Done
 from bespoke_workers.memories.in_memory.space import UserSpace
+from bespoke_workers.memories.in_memory.storing_many import store_many
 from bespoke_workers.memories.policies import changed, in_force
 from bespoke_workers.memories.policy import DEFAULT, Policy
 from bespoke_workers.memories.sharing import PayloadT, owned
@@ -59,6 +62,18 @@ class InMemoryStore:
         def effect() -> Done[memories.Stored]:
             fresh = Fresh.of(payload.model_copy(deep=True), vector, self._clock())
             return changes.store(self._made(payload.user_id), fresh)
+
+        return self._once(payload, effect)
+
+    async def store_many(self, payload: memories.StoreMany) -> memories.StoredMany:
+        """Remember many things, all or none, merging duplicates; then compact once."""
+        payload = self._addressed(payload)
+        vectors = self._embedder.embed([one.content for one in payload.memories])
+
+        def effect() -> Done[memories.StoredMany]:
+            now = self._clock()
+            new = Arrivals(newcomers.of(payload.id, payload.memories, now), vectors, now)
+            return store_many(self._made(payload.user_id), payload, new)
 
         return self._once(payload, effect)
 
@@ -103,7 +118,7 @@ class InMemoryStore:
         user_id = whose(payload)
         if user_id not in self._spaces:
             return self._once(payload, lambda: Done(memories.Compaction()))
-        change = changes.rehearse if payload.dry_run else changes.compact
+        change = compacting.rehearse if payload.dry_run else compacting.compact
         return self._once(payload, lambda: change(self._seen(user_id), payload, self._clock()))
 
     async def restore(self, payload: memories.Restore) -> memories.Restored:
