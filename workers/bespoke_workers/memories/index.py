@@ -309,6 +309,8 @@ class UserIndex:
         self, query: NDArray[np.float32], positions: NDArray[np.int64], least: float = -np.inf
     ) -> list[Hit]:
         """Return the memories at `positions` with a cosine of at least `least`, best first."""
+        if not len(positions):  # as for most stores
+            return []
         cosines = cosines_with(query, self._rows()[positions])
         some = cosines >= least
         hits = zip(_ids(self._ids[positions[some]]), cosines[some].tolist(), strict=True)
@@ -332,5 +334,12 @@ def _places(held: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.
         found = np.flatnonzero(np.isin(held[:, 1], wanted[:, 1]))
         exactly = set(map(bytes, wanted))
         return found[[bytes(id_) in exactly for id_ in held[found]]]
-    each = [np.flatnonzero((held[:, 1] == low) & (held[:, 0] == high)) for high, low in wanted]
+    each = [_place(held, high, low) for high, low in wanted]
+    if len(each) == 1:
+        return each[0]
     return np.unique(np.concatenate(each)) if each else np.empty(0, dtype=np.intp)
+
+
+def _place(held: NDArray[np.uint64], high: np.uint64, low: np.uint64) -> NDArray[np.intp]:
+    found = np.flatnonzero(held[:, 1] == low)
+    return found[held[found, 0] == high] if len(found) else found
