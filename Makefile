@@ -56,7 +56,7 @@ chaos: $(INSTALLED) ## 10,000 stores while workers and servers are killed (minut
 	$(BIN)/python -m tests.chaos.run
 
 bench: $(INSTALLED) $(PEERS) ## Measure, print the table and write benchmarks/results.json
-	$(BIN)/python -m benchmarks
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks  # as worker processes have it
 
 # Peers that benchmarks compare with; apart, since they pin packages of their own.
 $(PEERS): benchmarks/peers.lock $(INSTALLED)
