@@ -36,7 +36,8 @@ PATIENCE = 120.0  # seconds
 MIB = 1024 * 1024
 PEERS = Path(".venv-peers/bin/python")
 PEER_STORE = "chroma"
-"""Of mem0's local stores the fastest here: faiss and qdrant look through all users' memories."""
+"""Of mem0's local stores the one whose pace holds: with faiss and qdrant, each look goes through
+all users' memories, and each memory that faiss adds writes the whole file anew."""
 OURS = "OPENBLAS_NUM_THREADS"
 PEER_EACH, PEER_SEED, AGAIN = 100, 99, 0.05
 PROCESSES = 2

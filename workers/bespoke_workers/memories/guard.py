@@ -119,10 +119,11 @@ def _is_negation(word: str) -> bool:
         return tail == "t" or head in NEGATIONS - FRENCH_NE or tail in NEGATIONS
     return (
         (word in NEGATIONS and word not in FRENCH_NE)
-        or _NOT_JOINED.fullmatch(word) is not None
-        or _UN.fullmatch(word) is not None
+        # A look at its ends spares most words the patterns.
+        or (word.endswith("nt") and _NOT_JOINED.fullmatch(word) is not None)
+        or (word.startswith("un") and _UN.fullmatch(word) is not None)
         or (not word.isascii() and bare(word) in NEGATIONS)
-        or _TURKISH.fullmatch(word) is not None
+        or ((word[-1] == "z" or "yor" in word) and _TURKISH.fullmatch(word) is not None)
     )
 
 

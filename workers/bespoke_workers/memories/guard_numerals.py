@@ -131,7 +131,7 @@ def _other(token: str) -> Iterator[str]:
         yield re.sub(r"(?<!\d)0(\d)(?!\d)", r"\1", token)
     elif token in ITSELF or token in _NAMED_CLOCK:
         yield _NAMED_CLOCK.get(token, token)
-    else:
+    elif not token.isascii():
         yield from (_cjk(run) for run in _CJK.findall(token))
 
 
@@ -193,6 +193,8 @@ class _Compound:
 
 def _worth(token: str) -> Decimal | None:
     """The worth of digits, None if they are no plain amount (a date, a version, a code)."""
+    if token.isalpha():  # as most tokens are
+        return None
     digits = token.removeprefix("-")
     # More digits than a Decimal multiplies exactly are a code, such as a card's number.
     if sum(map(str.isdigit, digits)) > 18 or _AMBIGUOUS.fullmatch(digits):
