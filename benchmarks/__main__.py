@@ -37,7 +37,13 @@ def main() -> int:
             figures.append(figure)
             print(_row(figure), flush=True)
     rows = [
-        {"name": f.name, "value": f.value, "asked": f.asked, "unit": f.unit, "ok": f.ok}
+        {
+            "name": f.name,
+            "value": float(f.value),  # NumPy's own numbers are no JSON
+            "asked": f.asked,
+            "unit": f.unit,
+            "ok": bool(f.ok),
+        }
         for f in figures
     ]
     RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
