@@ -20,6 +20,7 @@ from bespoke_workers.memories.guard_numbers import (
 )
 from bespoke_workers.memories.guard_words import RELATIONS, UNITS
 
+_DIGIT = re.compile(r"\d")
 _THOUSANDS = re.compile(r"(?<=\d)k\b")  # 5k
 _PERCENT = re.compile(r"\b(?:per ?cent|pour ?cent|por ?ciento|per ?cento|por ?cento|pro[zc]ent)\b")
 _FRENCH = re.compile(
@@ -54,8 +55,10 @@ _CJK = re.compile(f"[{''.join([*CJK_DIGITS, *CJK_SCALES])}]+")
 
 def amounts(text: str) -> list[str]:
     """Return every amount of a text that `spelled` has seen, in no particular order."""
+    if _DIGIT.search(text) is None:  # as most texts are
+        return list(_numbers(WORD.findall(text)))
     rest, clocks = _without_clocks(text)
-    return [*clocks, *_numbers(rest)]
+    return [*clocks, *_numbers(_tokens(rest))]
 
 
 def spelled(text: str) -> str:
@@ -90,12 +93,12 @@ def _clock(match: re.Match[str]) -> str | None:
     return f"t{hour:02}:{minute:02}"
 
 
-def _numbers(text: str) -> Iterator[str]:
+def _numbers(tokens: list[str]) -> Iterator[str]:
     """Numbers in digits and in words, each canonical, with their units and what relates them."""
     before: str | None = None  # the amount that ended with the last token
     related: str | None = None  # the amount that a range such as "9 to 5" begins with
     compound: _Compound | None = None
-    for token in [*_tokens(text), ""]:
+    for token in [*tokens, ""]:
         if compound is not None and compound.takes(token):
             continue
         if compound is not None:
