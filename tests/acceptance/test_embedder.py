@@ -10,6 +10,7 @@ from pathlib import Path
 from bespoke_client import Client, memories
 from bespoke_workers.memories.archived_vectors import PAGE
 from tests.conftest import StartWorker
+from tests.nodes.waiting import wait_until
 
 SECONDS = 120.0
 COUNT = 3 * PAGE
@@ -27,7 +28,7 @@ def first(texts):
 def second(texts):
     texts = list(texts)
     if len(texts) > 1:
-        time.sleep(float(os.environ["PAUSE"]))
+        time.sleep(float(os.environ["PAUSE"]))  # slow enough to be killed in the middle
         with pathlib.Path(os.environ["ASKED"]).open("a") as asked:
             asked.writelines(f"{text}\\n" for text in texts)
     return embed(texts, 96)
@@ -52,7 +53,9 @@ def test_a_changed_setting_embeds_anew_once_and_serves_meanwhile(
     worker = start_worker(env=changed)
     assert dim(client) == 64
     assert nearest(client, "MEMORY 7") == "memory 7"  # asks for the change, too
-    wait_for_lines(asked, PAGE)
+    wait_until(
+        lambda: len(asked.read_text().splitlines()) >= PAGE, "a page is embedded anew", SECONDS
+    )
     assert nearest(client, "MEMORY 8") == "memory 8"
     worker.kill_group()
 
@@ -77,13 +80,6 @@ def nearest(client: Client, query: str) -> str:
 
 def dim(client: Client) -> int | None:
     return client.enqueue(memories.Stats(user_id="ada")).result(SECONDS).dim
-
-
-def wait_for_lines(path: Path, count: int) -> None:
-    until = time.monotonic() + SECONDS
-    while len(path.read_text().splitlines()) < count:
-        assert time.monotonic() < until, "nothing was embedded anew"
-        time.sleep(0.05)
 
 
 def beat(env: Mapping[str, str]) -> None:

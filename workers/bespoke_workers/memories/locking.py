@@ -15,8 +15,8 @@ from bespoke_workers.memories.space import NEVER
 T = TypeVar("T")
 
 
-async def make_and_lock(connection: Connection, user_id: str, embedder: Embedder) -> None:
-    """Make a user's space if there is none, and lock it until the transaction ends."""
+async def make(connection: Connection, user_id: str, embedder: Embedder) -> None:
+    """Make a user's space if there is none."""
     created = {
         "user_id": user_id,
         "embedder": embedder.name,
@@ -24,6 +24,11 @@ async def make_and_lock(connection: Connection, user_id: str, embedder: Embedder
         "never": NEVER,  # without an access, nothing is low
     }
     await connection.execute(statements.CREATE_SPACE, created)
+
+
+async def make_and_lock(connection: Connection, user_id: str, embedder: Embedder) -> None:
+    """Make a user's space if there is none, and lock it until the transaction ends."""
+    await make(connection, user_id, embedder)
     await connection.execute(statements.LOCK_SPACE, {"user_id": user_id})
 
 

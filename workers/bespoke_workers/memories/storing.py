@@ -25,10 +25,9 @@ from bespoke_workers.memories.duplicates import Merge, merge
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.loading import Loaded, Loader
-from bespoke_workers.memories.locking import locked
+from bespoke_workers.memories.locking import locked, make
 from bespoke_workers.memories.merging import Judged, duplicates, insert, outcome
 from bespoke_workers.memories.safeguard import Safeguard
-from bespoke_workers.memories.space import NEVER
 
 GUARDED_TRIES = 3
 """With every further try of its own, a store among many for one user would starve the others."""
@@ -121,13 +120,7 @@ class Storing:
         """Return the user's index as of now, after making the space if this is the first store."""
         loaded = await self._loader.load(connection, user_id)
         if loaded is None:
-            created = {
-                "user_id": user_id,
-                "embedder": self._embedder.name,
-                "dim": self._embedder.dim,
-                "never": NEVER,  # without an access, nothing is low
-            }
-            await connection.execute(statements.CREATE_SPACE, created)
+            await make(connection, user_id, self._embedder)
             loaded = await self._loader.load(connection, user_id)
         if loaded is None:
             raise Transient("the user's memories are being erased; the job is done after that")
