@@ -1,4 +1,4 @@
-"""Payloads of the exports: versions of programs in one bundle, there and back."""
+"""Payloads of bundles: versions of programs in one file, there and back."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,0 +1,39 @@
+"""Payloads that load one version, its state included."""
+
+from uuid import UUID
+
+from bespoke_schemas.fields import Name, Text, UserId
+from bespoke_schemas.payload import Payload, Result
+from bespoke_schemas.programs.versions import Version
+from bespoke_schemas.queues import Queue
+
+
+class Loaded(Result):
+    """A version, or None where there is none: a missing version is an answer, not an error."""
+
+    version: Version | None
+
+
+class Load(Payload[Loaded], queue=Queue.PROGRAMS):
+    """Load a version by its id; with ``user_id``, only if it is that user's or shared."""
+
+    program_id: UUID
+    user_id: UserId | None = None
+
+
+class LoadActive(Payload[Loaded], queue=Queue.PROGRAMS):
+    """Load the version that a user has in use, else the shared base's."""
+
+    program: Name
+    user_id: UserId | None = None
+
+
+class Best(Payload[Loaded], queue=Queue.PROGRAMS):
+    """Load the version of the highest score, the newest on a tie.
+
+    Looks at one user's versions, or at the shared base's if no user is named.
+    """
+
+    program: Name | None = None
+    signature: Text | None = None
+    user_id: UserId | None = None
