@@ -9,9 +9,16 @@ from bespoke_schemas.queues import Queue
 
 
 class Loaded(Result):
-    """A version, or None where there is none: a missing version is an answer, not an error."""
+    """A version, or None where there is none: a missing version is an answer, not an error.
+
+    Where only some predictors of the program are a user's own, ``own`` names them, a user's
+    version holds no others, and ``base`` is the shared version in use, which has the others.
+    `bespoke_schemas.program_state.assemble` makes a module of all three.
+    """
 
     version: Version | None
+    base: Version | None = None
+    own: tuple[Name, ...] | None = None
 
 
 class Load(Payload[Loaded], queue=Queue.PROGRAMS):

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bespoke_schemas.fields import storable
-from bespoke_workers.errors import Refused
+from bespoke_schemas.program_state.refusal import StateRefused
 
 SELF = "self"
 """The name of a bare ``dspy.Predict``'s one predictor, whose own dump has no names."""
@@ -26,10 +26,10 @@ def clean_state(state: Mapping[str, Any]) -> dict[str, Any]:
 
     The flat dump of a bare ``dspy.Predict`` becomes that of one predictor called ``self``, so
     that every stored state has the same shape. Entries that are no predictor's are dropped.
-    Raises Refused naming the place if a predictor's entry is malformed.
+    Raises StateRefused naming the place if a predictor's entry is malformed.
     """
     if not isinstance(state, Mapping):
-        raise Refused(f"state: got {_kind(state)}, expected an object")
+        raise StateRefused(f"state: got {_kind(state)}, expected an object")
     if _is_flat(state):
         state = {SELF: state}
     predictors = {
@@ -38,7 +38,7 @@ def clean_state(state: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(entry, Mapping) and ("demos" in entry or "signature" in entry)
     }
     if not predictors:
-        raise Refused("state: holds no predictor; give what Module.dump_state() returns")
+        raise StateRefused("state: holds no predictor; give what Module.dump_state() returns")
     return predictors
 
 
@@ -88,7 +88,7 @@ def _demo(demo: Any, place: str) -> dict[str, Any]:
 def _json(value: Any, place: str, depth: int) -> Any:
     """Return a copy of a JSON value that PostgreSQL can hold."""
     if depth > DEPTH_LIMIT:
-        raise Refused(f"{place}: nested deeper than {DEPTH_LIMIT} levels")
+        raise StateRefused(f"{place}: nested deeper than {DEPTH_LIMIT} levels")
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -99,27 +99,27 @@ def _json(value: Any, place: str, depth: int) -> Any:
         return [_json(inner, place, depth + 1) for inner in value]
     if isinstance(value, Mapping):
         return {_text(key, place): _json(inner, place, depth + 1) for key, inner in value.items()}
-    raise Refused(f"{place}: {_kind(value)} is not JSON")
+    raise StateRefused(f"{place}: {_kind(value)} is not JSON")
 
 
 def _text(value: Any, place: str) -> str:
     if not isinstance(value, str):
-        raise Refused(f"{place}: got {_kind(value)}, expected text")
+        raise StateRefused(f"{place}: got {_kind(value)}, expected text")
     try:
         return storable(value)
     except ValueError as error:
-        raise Refused(f"{place}: {error}") from None
+        raise StateRefused(f"{place}: {error}") from None
 
 
 def _list(value: Any, place: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise Refused(f"{place}: got {_kind(value)}, expected a list")
+        raise StateRefused(f"{place}: got {_kind(value)}, expected a list")
     return value
 
 
 def _object(value: Any, place: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise Refused(f"{place}: got {_kind(value)}, expected an object")
+        raise StateRefused(f"{place}: got {_kind(value)}, expected an object")
     return value
 
 
