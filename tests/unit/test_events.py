@@ -34,6 +34,34 @@ def test_a_subscriber_is_told_of_its_events_until_it_ends_the_subscription() -> 
     assert told == [{"event": NAME, "removed_count": 200}]
 
 
+def test_a_pattern_stands_for_every_event_whose_name_begins_so() -> None:
+    told: list[str] = []
+    ends = [
+        events.subscribe("dspy.storage.*", lambda event: told.append(event["event"])),
+        events.subscribe("*", lambda _: told.append("any")),
+    ]
+
+    for name in ("dspy.storage.delete", "dspy.storages", NAME):
+        events.emit(name)
+    for end in ends:
+        end()
+
+    assert told == ["dspy.storage.delete", "any", "any", "any"]
+
+
+def test_a_subscription_ends_by_itself_and_may_be_ended_twice() -> None:
+    told: list[Event] = []
+    first, second = (events.subscribe(NAME, told.append) for _ in range(2))
+
+    first()
+    first()
+    events.emit(NAME)
+    second()
+    events.emit(NAME)
+
+    assert len(told) == 1
+
+
 def test_the_user_is_hashed() -> None:
     told: list[Event] = []
     end = events.subscribe(NAME, told.append)

@@ -87,9 +87,9 @@ class Runtime:
         )
 
     def _load_subscribers(self) -> None:
-        """Import the application's modules, which may subscribe to events of the memories.
+        """Import the application's modules, which may subscribe to events.
 
-        Where that fails, what users say is remembered all the same.
+        Where that fails, what users say is remembered, and versions are loaded, all the same.
         """
         for module in self.settings.programs:
             try:
@@ -131,6 +131,7 @@ class Runtime:
     @cached_property
     def programs(self) -> "Library":
         """The library of saved versions."""
+        self._load_subscribers()
         from bespoke_workers.programs.library import Library
 
         return Library(self.database, self.settings)
@@ -138,6 +139,7 @@ class Runtime:
     @cached_property
     def bundles(self) -> "Bundles":
         """Export and import of versions."""
+        self._load_subscribers()
         from bespoke_workers.programs.bundles import Bundles
 
         return Bundles(self.database, self.settings)

@@ -2,12 +2,14 @@
 
 An event says that something happened and how much of it, never what a user said:
 ``events.subscribe("dspy.memory.size_compaction", f)`` calls ``f(event)`` with a mapping
-such as ``{"event": …, "user": "u-1f0c…", "removed_count": 200}``.
+such as ``{"event": …, "user": "u-1f0c…", "removed_count": 200}``; a name that ends in ``*``
+stands for all that begin so, as in ``dspy.storage.*``.
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from bespoke_workers.observe import logging
@@ -16,13 +18,37 @@ Event = Mapping[str, Any]
 Subscriber = Callable[[Event], object]
 
 _log = logging.quiet("bespoke.events")
-_subscribers: dict[str, list[Subscriber]] = defaultdict(list)
+_subscriptions: list["_Subscription"] = []
+
+
+@dataclass(frozen=True, eq=False)  # the same one twice is two, each ended by itself
+class _Subscription:
+    """A subscriber, and the name of its events or, where that ends in ``*``, how they begin."""
+
+    name: str
+    subscriber: Subscriber
+
+    def covers(self, name: str) -> bool:
+        """Whether an event of this name is one of those subscribed to."""
+        if self.name.endswith("*"):
+            return name.startswith(self.name[:-1])
+        return name == self.name
 
 
 def subscribe(name: str, subscriber: Subscriber) -> Callable[[], None]:
-    """Call ``subscriber`` at each event called ``name``; returns what ends the subscription."""
-    _subscribers[name].append(subscriber)
-    return lambda: _subscribers[name].remove(subscriber)
+    """Call ``subscriber`` at each event called ``name``; returns what ends the subscription.
+
+    ``dspy.storage.*`` stands for each event whose name begins with ``dspy.storage.``. Subscribers
+    are called in the thread where the event happens, in the order in which they subscribed.
+    """
+    subscription = _Subscription(name, subscriber)
+    _subscriptions.append(subscription)
+
+    def end() -> None:
+        with suppress(ValueError):  # ended before
+            _subscriptions.remove(subscription)
+
+    return end
 
 
 def emit(name: str, *, user_id: str | None = None, **facts: Any) -> None:
@@ -34,9 +60,11 @@ def emit(name: str, *, user_id: str | None = None, **facts: Any) -> None:
     if user_id is not None:
         event["user"] = hashed(user_id)
     _log.info(**event)
-    for subscriber in tuple(_subscribers[name]):
+    for subscription in tuple(_subscriptions):
+        if not subscription.covers(name):
+            continue
         try:
-            subscriber(event)
+            subscription.subscriber(event)
         except Exception as error:  # noqa: BLE001  # a subscriber's failure is its own
             _log.warning("subscriber failed", about=name, error=type(error).__name__)
 

@@ -16,8 +16,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.database.tables import ProgramVersion
 from bespoke_workers.errors import Refused
-from bespoke_workers.observe import events
-from bespoke_workers.programs import pointer, registry, versions
+from bespoke_workers.programs import announcing, pointer, registry, versions
 from bespoke_workers.programs import state as states  # save_version has a parameter `state`
 from bespoke_workers.programs.registry import Program
 from bespoke_workers.settings import Settings
@@ -77,17 +76,7 @@ class Library:
                 program_id=version.id, saved_at=version.saved_at, active=payload.activate
             )
 
-        events.emit("dspy.storage.save_start", user_id=payload.user_id, program_id=str(payload.id))
-        try:
-            result = await once(self._database, payload, effect)
-        except Exception as error:
-            events.emit(
-                "dspy.storage.save_error",
-                user_id=payload.user_id,
-                program_id=str(payload.id),
-                error=type(error).__name__,
-            )
-            raise
+        result = await once(self._database, payload, effect)
         for version in saved:
             self.announce(version)
         return result
@@ -104,7 +93,7 @@ class Library:
 
     async def load_active(self, payload: programs.LoadActive) -> programs.Loaded:
         """Load the version that a user has in use, else the shared base's."""
-        async with self._loading(payload.user_id) as (session, found):
+        async with self._loading(payload.user_id, payload.program) as (session, found):
             version = await self.active(session, payload.user_id, payload.program)
             found.extend([version] if version else [])
         return _loaded(found)
@@ -122,7 +111,7 @@ class Library:
         if payload.signature is not None:
             query = query.where(col(ProgramVersion.signature) == payload.signature)
         query = query.order_by(score.desc(), saved_at.desc(), col(ProgramVersion.id).desc())
-        async with self._loading(payload.user_id) as (session, found):
+        async with self._loading(payload.user_id, payload.program) as (session, found):
             found.extend(await session.exec(query.limit(1)))
         return _loaded(found)
 
@@ -147,31 +136,32 @@ class Library:
         Call ``announce`` after the commit. Raises Refused if the program is unknown, the state
         is not one of it, or the id is taken.
         """
-        module = states.fresh(self.registered(program))
-        kept = states.clean_state(state)
-        states.check_fits(module, kept)
-        statement = insert(ProgramVersion).values(
-            id=version_id,
-            user_id=user_id,
-            program=program,
-            signature=states.signature_text(module),
-            optimizer=optimizer,
-            score=score,
-            state=kept,
-            optimization_result=dict(optimization_result),
-            tags=list(tags),
-            description=description,
-            meta=versions.with_versions(metadata or {}),
-            fingerprint=states.fingerprint(module),
-            parent_id=parent_id,
-            size_bytes=versions.size_bytes(kept),
-            saved_at=datetime.now(UTC),
-        )
-        inserted = await session.exec(statement.on_conflict_do_nothing().returning(ProgramVersion))
-        version: ProgramVersion | None = inserted.scalar_one_or_none()
-        if version is None:
-            raise Refused(f"version {version_id} exists; versions never change: give a new id")
-        return version
+        with announcing.saving(user_id, program, version_id):
+            module = states.fresh(self.registered(program))
+            kept = states.clean_state(state)
+            states.check_fits(module, kept)
+            statement = insert(ProgramVersion).values(
+                id=version_id,
+                user_id=user_id,
+                program=program,
+                signature=states.signature_text(module),
+                optimizer=optimizer,
+                score=score,
+                state=kept,
+                optimization_result=dict(optimization_result),
+                tags=list(tags),
+                description=description,
+                meta=versions.with_versions(metadata or {}),
+                fingerprint=states.fingerprint(module),
+                parent_id=parent_id,
+                size_bytes=versions.size_bytes(kept),
+                saved_at=datetime.now(UTC),
+            )
+            inserting = statement.on_conflict_do_nothing().returning(ProgramVersion)
+            version: ProgramVersion | None = (await session.exec(inserting)).scalar_one_or_none()
+            if version is None:
+                raise Refused(f"version {version_id} exists; versions never change: give a new id")
+            return version
 
     async def activate(
         self, session: AsyncSession, user_id: str | None, program: str, version_id: UUID
@@ -191,40 +181,16 @@ class Library:
 
     def announce(self, version: ProgramVersion) -> None:
         """Tell that a version was saved; to be called after the commit."""
-        events.emit(
-            "dspy.storage.save_complete",
-            user_id=version.user_id,
-            program_id=str(version.id),
-            program=version.program,
-            optimizer=version.optimizer,
-            score=version.score,
-            size_bytes=version.size_bytes,
-        )
+        announcing.save_complete(version)
 
     @asynccontextmanager
     async def _loading(
-        self, user_id: str | None
+        self, user_id: str | None, program: str | None = None
     ) -> AsyncIterator[tuple[AsyncSession, list[ProgramVersion]]]:
         """Open a session and a list to put what is found into; tell of it, or of the failure."""
-        found: list[ProgramVersion] = []
-        events.emit("dspy.storage.load_start", user_id=user_id)
-        try:
+        with announcing.loading(user_id, program) as found:
             async with self._database.transaction() as session:
                 yield session, found
-        except Exception as error:
-            events.emit("dspy.storage.load_error", user_id=user_id, error=type(error).__name__)
-            raise
-        if not found:
-            events.emit("dspy.storage.load_complete", user_id=user_id, found=False)
-        for version in found:
-            events.emit(
-                "dspy.storage.load_complete",
-                user_id=user_id,
-                found=True,
-                program_id=str(version.id),
-                age_s=versions.age_s(version),
-                size_bytes=version.size_bytes,
-            )
 
 
 def _loaded(found: Sequence[ProgramVersion]) -> programs.Loaded:
