@@ -243,7 +243,7 @@ def test_a_version_of_another_user_or_program_is_never_put_into_use(
 
     async def activate(user_id: str | None, program: str, version_id: UUID) -> None:
         async with database.transaction() as session:
-            await library.activate(session, user_id, program, version_id)
+            await library.activate(session, user_id, program, version_id, reason="activated")
 
     for target in [("bob", NAME, own.id), ("ada", "other", own.id), ("ada", NAME, ids.uuid7())]:
         with pytest.raises(Refused, match="no version"):

@@ -104,7 +104,9 @@ class Publication:
                 metadata={"failed_lm_calls": improvement.failed_calls},
             )
             if promoted:
-                await self._library.activate(session, claim.user_id, claim.program, version.id)
+                await self._library.activate(
+                    session, claim.user_id, claim.program, version.id, reason="promoted"
+                )
             await _learned(session, material)
         self._library.announce(version)
         events.emit(

@@ -99,7 +99,7 @@ class Bundles:
                 new += await insert_entries(session, batch)
                 ids.extend(entry.program_id for entry in batch)
                 if activate:
-                    await pointer.move(session, _targets(batch))
+                    await pointer.move(session, _targets(batch), reason="imported")
         if decoder.sha256 != checksum:
             raise Refused("the bundle changed while it was read; import it again")
         return Imported(imported=new, unchanged=len(ids) - new, program_ids=tuple(ids))

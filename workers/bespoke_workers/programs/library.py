@@ -70,7 +70,9 @@ class Library:
                 metadata=payload.metadata,
             )
             if payload.activate:
-                await self.activate(session, payload.user_id, payload.program, version.id)
+                await self.activate(
+                    session, payload.user_id, payload.program, version.id, reason="saved"
+                )
             saved.append(version)
             return programs.Saved(
                 program_id=version.id, saved_at=version.saved_at, active=payload.activate
@@ -164,14 +166,20 @@ class Library:
             return version
 
     async def activate(
-        self, session: AsyncSession, user_id: str | None, program: str, version_id: UUID
+        self,
+        session: AsyncSession,
+        user_id: str | None,
+        program: str,
+        version_id: UUID,
+        *,
+        reason: pointer.Reason,
     ) -> None:
         """Put a version into use in the session's transaction.
 
         Raises Refused unless it is a version of this program, the user's own or shared.
         """
         await pointer.check_usable(session, user_id, program, version_id)
-        await pointer.move(session, [(user_id, program, version_id)])
+        await pointer.move(session, [(user_id, program, version_id)], reason=reason)
 
     async def active(
         self, session: AsyncSession, user_id: str | None, program: str

@@ -1,28 +1,35 @@
 """The pointer to the version in use: moved here and nowhere else."""
 
 from collections.abc import Sequence
+from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, literal
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.ids import uuid7
-from bespoke_workers.database.tables import ActiveProgram, ProgramVersion
+from bespoke_workers.database.tables import Activation, ActiveProgram, ProgramVersion
 from bespoke_workers.errors import Refused
 
 Target = tuple[str | None, str, UUID]
 """User (None: the shared base), program, and the version to put into use."""
 
 
-async def move(session: AsyncSession, targets: Sequence[Target]) -> None:
+Reason = Literal["saved", "promoted", "activated", "imported", "restored"]
+"""Why a version came into use."""
+
+
+async def move(session: AsyncSession, targets: Sequence[Target], *, reason: Reason) -> None:
     """Point each user's program at a version; each pair of user and program at most once.
 
-    ``generation`` rises only where the pointer really moves.
+    ``generation`` rises, and an activation is written, only where the pointer really moves.
+    Raises Refused if a version is not there, or is a checkpoint.
     """
     if not targets:
         return
+    await _hold(session, {version_id for _, _, version_id in targets})
     statement = insert(ActiveProgram).values(
         [
             {
@@ -32,18 +39,46 @@ async def move(session: AsyncSession, targets: Sequence[Target]) -> None:
             for user_id, program, version_id in targets
         ]
     )  # fmt: skip
-    moved = statement.excluded
-    await session.exec(
+    new = statement.excluded
+    moved = (
         statement.on_conflict_do_update(
             constraint="active_program_owner",
             set_={
-                "version_id": moved.version_id,
+                "version_id": new.version_id,
                 "generation": col(ActiveProgram.generation) + 1,
                 "moved_at": func.now(),
             },
-            where=col(ActiveProgram.version_id) != moved.version_id,
+            where=col(ActiveProgram.version_id).is_distinct_from(new.version_id),
+        )
+        .returning(
+            col(ActiveProgram.id), col(ActiveProgram.generation), col(ActiveProgram.version_id)
+        )
+        .cte("moved")
+    )
+    await session.exec(
+        insert(Activation).from_select(
+            ["pointer_id", "generation", "version_id", "reason"],
+            select(moved.c.id, moved.c.generation, moved.c.version_id, literal(reason)),
         )
     )
+
+
+async def _hold(session: AsyncSession, version_ids: set[UUID]) -> None:
+    """Keep versions from being deleted until the transaction ends."""
+    wanted = bindparam("ids", sorted(version_ids), type_=ARRAY(Uuid))
+    statement = (
+        select(ProgramVersion.id)
+        .where(col(ProgramVersion.id) == any_(wanted), col(ProgramVersion.checkpoint).is_(None))
+        .order_by(col(ProgramVersion.id))
+        .with_for_update(read=True, key_share=True)
+    )
+    found = await session.exec(statement)
+    missing = version_ids.difference(found.all())
+    if missing:
+        raise Refused(
+            f"version {min(missing)} is not there, or is a checkpoint, and cannot be put into "
+            "use; take another version, or restore the checkpoint"
+        )
 
 
 async def check_usable(

@@ -47,7 +47,8 @@ async def check_all_there(session: AsyncSession, payload: ExportPrograms, found:
 
 
 def _conditions(payload: ExportPrograms) -> list[Any]:
-    conditions = []
+    # A bundle's entry has no place for a checkpoint's name: imported, it would be a version.
+    conditions: list[Any] = [col(ProgramVersion.checkpoint).is_(None)]
     if payload.program_ids:
         # One parameter: a statement takes no more than 32,767 of them.
         ids = bindparam("ids", list(payload.program_ids), type_=ARRAY(Uuid))

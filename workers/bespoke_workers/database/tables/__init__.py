@@ -14,9 +14,10 @@ from bespoke_workers.database.tables.jobs import Delivery, Job
 from bespoke_workers.database.tables.learning import Example, Learner
 from bespoke_workers.database.tables.memories import Memory, MemoryArchive, MemorySpace, SpaceMember
 from bespoke_workers.database.tables.optimization import Batch, OptimizationJob
-from bespoke_workers.database.tables.programs import ActiveProgram, ProgramVersion
+from bespoke_workers.database.tables.programs import Activation, ActiveProgram, ProgramVersion
 
 __all__ = [
+    "Activation",
     "ActiveProgram",
     "Batch",
     "CompactionPart",

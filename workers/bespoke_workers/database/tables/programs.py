@@ -5,26 +5,41 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Double,
+    ForeignKey,
     Index,
     Integer,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlmodel import Field, SQLModel
 
-from bespoke_workers.database.tables.columns import counter, json, moment, tags
+from bespoke_workers.database.tables.columns import counter, json, maybe_moment, moment, tags
 
 
 class ProgramVersion(SQLModel, table=True):
-    """One immutable version of a program; its id is the id of the job that saved it."""
+    """One immutable version of a program; its id is the id of the job that saved it.
+
+    One with a name in ``checkpoint`` is a checkpoint: it is never in use, and is found by that
+    name. ``checkpoint_of`` is the optimization that made it by itself.
+    """
 
     __tablename__ = "program_version"
     __table_args__ = (
         Index("program_version_by_owner", "user_id", "program", "saved_at"),
         Index("program_version_by_score", "program", "user_id", "score"),
         Index("program_version_by_signature", "signature", "user_id", "score"),
+        Index(
+            "program_version_by_checkpoint",
+            "program",
+            "user_id",
+            "checkpoint",
+            "saved_at",
+            postgresql_where=text("checkpoint IS NOT NULL"),
+        ),
     )
 
     id: UUID = Field(primary_key=True)
@@ -42,21 +57,50 @@ class ProgramVersion(SQLModel, table=True):
     parent_id: UUID | None = None
     size_bytes: int = Field(sa_column=Column(Integer, nullable=False))
     saved_at: datetime = Field(sa_column=moment())
+    checkpoint: str | None = Field(default=None, sa_type=Text)
+    checkpoint_of: UUID | None = None
 
 
 class ActiveProgram(SQLModel, table=True):
-    """The pointer to the version in use; ``generation`` rises each time it moves."""
+    """The pointer to the version in use; ``generation`` rises each time it moves.
+
+    It stays where a rollback leaves nothing in use: ``version_id`` is None then, and a user is
+    served by the shared base.
+    """
 
     __tablename__ = "active_program"
     __table_args__ = (
         UniqueConstraint(
             "user_id", "program", name="active_program_owner", postgresql_nulls_not_distinct=True
         ),
+        Index("active_program_by_version", "version_id"),
     )
 
     id: UUID = Field(primary_key=True)
     user_id: str | None = Field(default=None, sa_type=Text)
     program: str = Field(sa_type=Text)
-    version_id: UUID = Field(foreign_key="program_version.id")
+    version_id: UUID | None = Field(default=None, foreign_key="program_version.id")
     generation: int = Field(sa_column=counter())
     moved_at: datetime = Field(sa_column=moment(default=True))
+
+
+class Activation(SQLModel, table=True):
+    """One move of a pointer to a version, which a rollback can undo.
+
+    Of those that are not undone, the newest is what is in use; a rollback goes to the one
+    before. ``reason`` is saved, promoted, activated, imported or restored.
+    """
+
+    __tablename__ = "activation"
+    __table_args__ = (Index("activation_by_version", "version_id"),)
+
+    pointer_id: UUID = Field(
+        sa_column=Column(ForeignKey("active_program.id", ondelete="CASCADE"), primary_key=True)
+    )
+    generation: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    version_id: UUID = Field(
+        sa_column=Column(ForeignKey("program_version.id", ondelete="CASCADE"), nullable=False)
+    )
+    reason: str = Field(sa_type=Text)
+    moved_at: datetime = Field(sa_column=moment(default=True))
+    undone_at: datetime | None = Field(default=None, sa_column=maybe_moment())
