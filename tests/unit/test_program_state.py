@@ -76,14 +76,22 @@ def test_without_a_base_they_are_as_the_program_has_them() -> None:
     assert words(module)["classify"] == words(Triage())["classify"]
 
 
-def test_the_base_itself_is_used_whole_and_no_version_is_the_plain_program() -> None:
+def test_the_base_itself_is_used_whole() -> None:
     module = Triage()
 
-    program_state.assemble(module, None, base=BASE, own=OWN)
-    assert words(module) == words(Triage())
-
     program_state.assemble(module, BASE, own=OWN)
+
     assert set(words(module).values()) == {"base"}
+
+
+def test_without_a_version_what_is_own_is_as_the_program_has_it() -> None:
+    module, plain = Triage(), Triage()
+
+    program_state.assemble(module, None, base=BASE, own=OWN)
+    program_state.assemble(plain, None, base=BASE)
+
+    assert words(module) == words(Triage()) | {"classify": "base"}
+    assert words(plain) == words(Triage())
 
 
 def test_a_version_from_before_the_program_was_divided_gives_what_is_own() -> None:

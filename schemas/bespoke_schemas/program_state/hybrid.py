@@ -42,17 +42,20 @@ def assemble(
     """Give ``module`` a version's state, and what of the program is shared the base's.
 
     ``own`` are the predictors that are the user's own, None for all; ``base`` is the shared
-    version in use. A version of the base itself is applied whole. Returns the names of those
-    shared predictors that stay as the program has them because the base is of another shape
-    there. Raises StateRefused, with the module unchanged, if the version does not fit.
+    version in use. A version of the base itself is applied whole; without a version, what is
+    own stays as the program has it. Returns the names of those shared predictors that stay so
+    too because the base is of another shape there. Raises StateRefused, with the module
+    unchanged, if the version does not fit.
     """
-    if version is None:
-        return ()
-    if own is None or version.user_id is None:
+    if version is not None and (own is None or version.user_id is None):
         apply(module, version.state, version.fingerprint)
         return ()
-    kept = fitting(module, version.state, version.fingerprint, own)
+    if own is None:
+        return ()
+    kept: dict[str, Any] = {}
     others: tuple[str, ...] = ()
+    if version is not None:
+        kept |= fitting(module, version.state, version.fingerprint, own)
     if base is not None:
         usable, others = _shared(module, base, own)
         kept |= fitting(module, base.state, base.fingerprint, usable)
@@ -61,14 +64,14 @@ def assemble(
 
 
 def own_part(
-    module: "dspy.Module", state: Mapping[str, Any], own: Collection[str]
+    module: "dspy.Module", state: Mapping[str, Any], own: Collection[str] | None
 ) -> dict[str, Any]:
     """Return what of a state is kept as a user's: the ``own`` predictors, the shared left out.
 
     Raises StateRefused for a predictor that the module does not have, and where an own one is
-    missing.
+    missing. None stands for all predictors.
     """
-    shared = predictors(module).keys() - set(own)
+    shared = set() if own is None else predictors(module).keys() - set(own)
     kept = {name: each for name, each in clean_state(state).items() if name not in shared}
     check_fits(module, kept, own)
     return kept

@@ -27,7 +27,8 @@ class Material:
     """What a run found when it began.
 
     ``learned_from`` is how many examples the user had ever added by then; ``in_use`` is the
-    version that the new one is compared with, None for the plain program.
+    version that the new one is compared with, None for the plain program; ``base`` is the shared
+    version that completes both, where the program has predictors that are not the user's own.
     """
 
     claim: Claim
@@ -35,12 +36,13 @@ class Material:
     learned_from: int
     tier: Tier
     in_use: ProgramVersion | None
+    base: ProgramVersion | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
     def in_use_id(self) -> UUID | None:
         """The id of the version in use."""
-        return self.in_use.id if self.in_use else None
+        return _id(self.in_use)
 
     def unchanged(self, reason: str) -> Optimized:
         """Return the result of a run that tried nothing."""
@@ -83,8 +85,7 @@ class Publication:
         """
         claim, comparison = material.claim, improvement.comparison
         async with self._database.transaction() as session:
-            now_in_use = await self._library.active(session, claim.user_id, claim.program)
-            overtaken = (now_in_use.id if now_in_use else None) != material.in_use_id
+            overtaken = await self._is_overtaken(session, material)
             promoted = comparison.better and not overtaken
             optimized = _optimized(material, improvement, spent, promoted=promoted)
             if overtaken:
@@ -101,7 +102,7 @@ class Publication:
                 score=comparison.after,
                 optimization_result=optimized.model_dump(mode="json"),
                 parent_id=material.in_use_id,
-                metadata={"failed_lm_calls": improvement.failed_calls},
+                metadata=_metadata(material, improvement),
             )
             if promoted:
                 await self._library.activate(
@@ -123,6 +124,13 @@ class Publication:
         )
         return optimized
 
+    async def _is_overtaken(self, session: AsyncSession, material: Material) -> bool:
+        """Return whether the score is no comparison any more with what the user has in use."""
+        claim = material.claim
+        in_use = await self._library.active(session, claim.user_id, claim.program)
+        base = await self._library.base_for(session, claim.program, None)
+        return (_id(in_use), _id(base)) != (_id(material.in_use), _id(material.base))
+
     async def _end(self, session: AsyncSession, claim: Claim, optimized: Optimized) -> None:
         await self._leases.end(session, claim, "succeeded", result=optimized)
         await records.complete(
@@ -133,6 +141,18 @@ class Publication:
             user_id=claim.user_id,
             result=optimized,
         )
+
+
+def _id(version: ProgramVersion | None) -> UUID | None:
+    return version.id if version else None
+
+
+def _metadata(material: Material, improvement: Improvement) -> dict[str, Any]:
+    """Return what is told of a version beside its result: also with which base it was scored."""
+    metadata: dict[str, Any] = {"failed_lm_calls": improvement.failed_calls}
+    if material.base is not None:
+        metadata["base_id"] = str(material.base.id)
+    return metadata
 
 
 def _optimized(

@@ -9,7 +9,7 @@ from sqlmodel import select
 from bespoke_schemas.optimization import Optimized, OptimizeUser, Tier
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
-from bespoke_workers.database.tables import Learner, ProgramVersion
+from bespoke_workers.database.tables import Learner
 from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, UnexpectedFailure
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
@@ -108,6 +108,7 @@ class UserRun:
                 learned_from=learned_from.first() or 0,
                 tier=cast("Tier", claim.tier or tiers.tier_for(len(examples))),
                 in_use=await self._library.active(session, claim.user_id, claim.program),
+                base=await self._library.base_for(session, claim.program, None),
             )
 
     async def _improve(
@@ -117,8 +118,8 @@ class UserRun:
         assignment = Assignment(
             program=self._library.registered(claim.program),
             optimizer=optimizer,
-            in_use=self._module_in_use(claim.program, material.in_use),
-            student=self._library.module_for(claim.program, None),
+            in_use=self._module_in_use(material),
+            student=self._library.student_for(claim.program, material.base),
             examples=split(material.examples, seed=f"{claim.user_id}/{claim.program}"),
         )
         model = lm.build(self._settings)
@@ -134,15 +135,16 @@ class UserRun:
             )
         return improvement, usage.spent
 
-    def _module_in_use(self, program: str, version: ProgramVersion | None) -> Any:
+    def _module_in_use(self, material: Material) -> Any:
         """Make the module to beat; the plain one where the program has changed its shape since."""
+        program, version, base = material.claim.program, material.in_use, material.base
         try:
-            return self._library.module_for(program, version)
+            return self._library.module_for(program, version, base)
         except Refused:
             if version is None:
                 raise
             _log.warning("version in use does not fit the program", version=str(version.id))
-            return self._library.module_for(program, None)
+            return self._library.module_for(program, None, base)
 
     async def _failed(self, claim: Claim, error: Permanent) -> None:
         """End the row with its reason, unless it has ended or is another's."""

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -15,14 +16,18 @@ from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.database.tables import ProgramVersion
-from bespoke_workers.errors import Refused
+from bespoke_workers.errors import BespokeError, Refused
 from bespoke_workers.programs import announcing, pointer, registry, versions
 from bespoke_workers.programs import state as states  # save_version has a parameter `state`
+from bespoke_workers.programs.frozen import frozen
 from bespoke_workers.programs.registry import Program
 from bespoke_workers.settings import Settings
 
 if TYPE_CHECKING:
     import dspy
+
+
+_log = structlog.get_logger("bespoke.programs")
 
 
 class Library:
@@ -37,15 +42,50 @@ class Library:
         modules.load(self._modules)
         return registry.get(name)
 
-    def module_for(self, program: str, version: ProgramVersion | None) -> "dspy.Module":
+    def module_for(
+        self, program: str, version: ProgramVersion | None, base: ProgramVersion | None = None
+    ) -> "dspy.Module":
         """Make a module of ``program`` with the state of ``version``, or with none.
 
-        Raises Refused if the program is unknown, or has another shape than the version.
+        ``base`` gives the predictors that are not the user's own; ``base_for`` finds it. Raises
+        Refused if the program is unknown, or has another shape than the version.
         """
-        module = states.fresh(self.registered(program))
-        if version is not None:
-            states.apply(module, version.state, version.fingerprint)
+        registered = self.registered(program)
+        module = states.fresh(registered)
+        own = states.own_predictors(registered)
+        plain = states.assemble(module, version, base=base, own=own)
+        if plain:
+            _log.warning("the shared base has another shape", program=program, predictors=plain)
         return module
+
+    def student_for(self, program: str, base: ProgramVersion | None) -> "dspy.Module":
+        """Make the module that an optimizer changes: the base's shared predictors are frozen."""
+        return frozen(self.module_for(program, None, base), self.own_predictors(program))
+
+    def own_predictors(self, program: str) -> tuple[str, ...] | None:
+        """Return the names of the predictors that are each user's own; None where all are.
+
+        None too where the program is not registered here: its versions can be read all the same.
+        """
+        try:
+            modules.load(self._modules)
+        except BespokeError as error:
+            _log.error("a program may be unknown here", reason=str(error))
+        registered = registry.find(program)
+        return None if registered is None else states.own_predictors(registered)
+
+    async def base_for(
+        self, session: AsyncSession, program: str, version: ProgramVersion | None
+    ) -> ProgramVersion | None:
+        """Return the shared version in use, where it completes a user's version or the lack of one.
+
+        None where there is no base, or none is needed: a version of the base is whole, and so is
+        that of a program all of whose predictors are the user's own.
+        """
+        whole = version is not None and version.user_id is None
+        if whole or self.own_predictors(program) is None:
+            return None
+        return await self.active(session, None, program)
 
     async def save(self, payload: programs.Save) -> programs.Saved:
         """Save a version under the payload's id, and put it into use if that is asked for.
@@ -91,14 +131,14 @@ class Library:
             query = query.where(or_(owner == payload.user_id, owner.is_(None)))
         async with self._loading(payload.user_id) as (session, found):
             found.extend(await session.exec(query))
-        return _loaded(found)
+            return await self.answer(session, found)
 
     async def load_active(self, payload: programs.LoadActive) -> programs.Loaded:
         """Load the version that a user has in use, else the shared base's."""
         async with self._loading(payload.user_id, payload.program) as (session, found):
             version = await self.active(session, payload.user_id, payload.program)
             found.extend([version] if version else [])
-        return _loaded(found)
+            return await self.answer(session, found)
 
     async def best(self, payload: programs.Best) -> programs.Loaded:
         """Load the version of the highest score, the newest on a tie; Refused without a name."""
@@ -115,7 +155,23 @@ class Library:
         query = query.order_by(score.desc(), saved_at.desc(), col(ProgramVersion.id).desc())
         async with self._loading(payload.user_id, payload.program) as (session, found):
             found.extend(await session.exec(query.limit(1)))
-        return _loaded(found)
+            return await self.answer(session, found)
+
+    async def answer(
+        self, session: AsyncSession, found: Sequence[ProgramVersion]
+    ) -> programs.Loaded:
+        """Return the answer that a version was found, with what completes it, or that none was."""
+        if not found:
+            return programs.Loaded(version=None)
+        version = found[0]
+        if version.user_id is None:
+            return programs.Loaded(version=versions.answer(version))
+        base = await self.base_for(session, version.program, version)
+        return programs.Loaded(
+            version=versions.answer(version),
+            base=versions.answer(base) if base else None,
+            own=self.own_predictors(version.program),
+        )
 
     async def save_version(
         self,
@@ -135,13 +191,15 @@ class Library:
     ) -> ProgramVersion:
         """Insert a version in the session's transaction and return its row.
 
-        Call ``announce`` after the commit. Raises Refused if the program is unknown, the state
-        is not one of it, or the id is taken.
+        A user's version holds what of the program is the user's own; what the state has for
+        shared predictors is left out. Call ``announce`` after the commit. Raises Refused if the
+        program is unknown, the state is not one of it, or the id is taken.
         """
         with announcing.saving(user_id, program, version_id):
-            module = states.fresh(self.registered(program))
-            kept = states.clean_state(state)
-            states.check_fits(module, kept)
+            registered = self.registered(program)
+            module = states.fresh(registered)
+            own = None if user_id is None else states.own_predictors(registered)
+            kept = states.own_part(module, state, own)
             statement = insert(ProgramVersion).values(
                 id=version_id,
                 user_id=user_id,
@@ -154,7 +212,7 @@ class Library:
                 tags=list(tags),
                 description=description,
                 meta=versions.with_versions(metadata or {}),
-                fingerprint=states.fingerprint(module),
+                fingerprint=states.fingerprint(module, own),
                 parent_id=parent_id,
                 size_bytes=versions.size_bytes(kept),
                 saved_at=datetime.now(UTC),
@@ -199,7 +257,3 @@ class Library:
         with announcing.loading(user_id, program) as found:
             async with self._database.transaction() as session:
                 yield session, found
-
-
-def _loaded(found: Sequence[ProgramVersion]) -> programs.Loaded:
-    return programs.Loaded(version=versions.answer(found[0]) if found else None)

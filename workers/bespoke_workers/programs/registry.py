@@ -5,7 +5,7 @@ the application's module does, when it is imported.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bespoke_schemas.fields import NAME_LIMIT
@@ -23,13 +23,15 @@ class Program:
     """A registered program: what makes a fresh one, its examples' inputs, and its metric.
 
     ``factory()`` returns a ``dspy.Module``; ``metric(example, prediction, trace=None)`` returns
-    a bool or a number.
+    a bool or a number. ``own`` are the predictors that are each user's own as they were named,
+    None for all.
     """
 
     name: str
-    factory: Factory
+    factory: Factory = field(hash=False)
     inputs: tuple[str, ...]
-    metric: Metric
+    metric: Metric = field(hash=False)  # an object that is called may have no hash
+    own: tuple[str, ...] | None = None
 
     @property
     def origin(self) -> str:
@@ -37,16 +39,22 @@ class Program:
         return f"{self.factory.__module__}.{self.factory.__qualname__}"
 
 
-def program(name: str, *, inputs: Sequence[str], metric: Metric) -> Callable[[FactoryT], FactoryT]:
+def program(
+    name: str, *, inputs: Sequence[str], metric: Metric, own: Sequence[str] | None = None
+) -> Callable[[FactoryT], FactoryT]:
     """Register the decorated class as the program ``name``; the class itself is unchanged.
 
-    ``inputs`` are those fields of an example that the program is called with. Raises
-    Misconfigured if the name is taken by another class or an argument is of no use.
+    ``inputs`` are those fields of an example that the program is called with. ``own`` names
+    the predictors, or submodules with all of theirs, that are each user's own; the others come
+    from the shared base's version in use. None makes all of them the user's own. Raises
+    Misconfigured if the name is taken by another class or an argument is of no use; whether
+    ``own`` names predictors is seen when the program is first built.
     """
     _check(name, inputs, metric)
+    _check_own(name, own)
 
     def register(factory: FactoryT) -> FactoryT:
-        new = Program(name, factory, tuple(inputs), metric)
+        new = Program(name, factory, tuple(inputs), metric, None if own is None else tuple(own))
         known = _registered.get(name)
         # The same place again is a module that is reloaded, or imported anew after it failed.
         if known is not None and known.origin != new.origin:
@@ -71,6 +79,11 @@ def get(name: str) -> Program:
         ) from None
 
 
+def find(name: str) -> Program | None:
+    """Return the program ``name``, or None if it is not registered here."""
+    return _registered.get(name)
+
+
 def names() -> list[str]:
     """Return the names of all registered programs, sorted."""
     return sorted(_registered)
@@ -91,4 +104,15 @@ def _check(name: object, inputs: object, metric: object) -> None:
         raise Misconfigured(
             f"program {name!r}: metric is a function of (example, prediction, trace=None), "
             f"got {type(metric).__name__}"
+        )
+
+
+def _check_own(name: str, own: object) -> None:
+    if own is None:
+        return
+    named = [] if isinstance(own, str) or not isinstance(own, Sequence) else list(own)
+    if not named or not all(isinstance(each, str) and each for each in named):
+        raise Misconfigured(
+            f"program {name!r}: own is a list of predictors' names such as ['answer'], "
+            f"got {own!r:.120}; leave it out where all are the user's own"
         )

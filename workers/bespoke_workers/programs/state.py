@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import dspy
 
 __all__ = [
-    "SIGNATURE_LIMIT", "apply", "check_fits", "clean_state", "dump", "fingerprint", "fresh",
-    "predictors", "signature_text",
+    "SIGNATURE_LIMIT", "apply", "assemble", "check_fits", "clean_state", "dump", "fingerprint",
+    "fresh", "own_part", "own_predictors", "predictors", "signature_text",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -47,6 +47,8 @@ clean_state = _refusing(program_state.clean_state)
 dump = _refusing(program_state.dump)
 apply = _refusing(program_state.apply)
 check_fits = _refusing(program_state.check_fits)
+assemble = _refusing(program_state.assemble)
+own_part = _refusing(program_state.own_part)
 
 
 def fresh(program: Program) -> "dspy.Module":
@@ -68,3 +70,26 @@ def fresh(program: Program) -> "dspy.Module":
             f"program {program.name!r}: {program.origin} must be a dspy.Module with a predictor"
         )
     return program_state.separate(module)
+
+
+@functools.cache
+def own_predictors(program: Program) -> tuple[str, ...] | None:
+    """Return the names of the predictors that are each user's own; None where all are.
+
+    A program may name a submodule, such as a ``dspy.ChainOfThought``: all of its predictors
+    are meant. Raises Misconfigured, with the names there are, for one that is not there.
+    """
+    if program.own is None:
+        return None
+    there = list(predictors(fresh(program)))
+    for named in program.own:
+        if not any(_is_of(name, named) for name in there):
+            raise Misconfigured(
+                f"program {program.name!r}: own names {named!r}, which is no predictor of "
+                f"{program.origin}; it has {there}"
+            )
+    return tuple(name for name in there if any(_is_of(name, named) for named in program.own))
+
+
+def _is_of(predictor: str, named: str) -> bool:
+    return predictor == named or predictor.startswith((f"{named}.", f"{named}["))
