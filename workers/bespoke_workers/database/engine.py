@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_workers.database.direct import Direct, begun, checked_out
-from bespoke_workers.errors import BespokeError, Misconfigured, Transient, Unusable
+from bespoke_workers.errors import BespokeError, Misconfigured, Refused, Transient, Unusable
 
 STATEMENT_TIMEOUT_MS = 60_000
 """No statement of a job may hang longer; long work is cut into pages."""
@@ -33,6 +33,8 @@ TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "5701
 """Serialization failure, deadlock, lock not available, shutdowns, statement timeout."""
 TRANSIENT_CLASSES = frozenset({"08", "53"})
 """Connection exceptions and insufficient resources."""
+ERASED, BEING_ERASED = "BS001", "BS002"
+"""What the database's function ``admitted`` raises about a job of an erased user."""
 
 
 class Database:
@@ -146,6 +148,13 @@ def _translate(error: Exception) -> BespokeError | None:
             f"BESPOKE_DATABASE_URL: the database cannot be reached ({kind}); "
             "start it, correct the URL, or run `bespoke up`"
         )
+    if sqlstate == ERASED:
+        return Refused(
+            "the user was erased after this job was made, or is being erased; "
+            "to begin anew, enqueue a new one once the erasure has answered"
+        )
+    if sqlstate == BEING_ERASED:
+        return Transient("the user is being erased; the job is done after that")
     passes = sqlstate in TRANSIENT_STATES or sqlstate[:2] in TRANSIENT_CLASSES
     cut_off = isinstance(error, DBAPIError) and error.connection_invalidated
     if passes or cut_off or isinstance(error, InterfaceError | OperationalError):

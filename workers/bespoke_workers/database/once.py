@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas import Payload, Result
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Job
-from bespoke_workers.errors import Cancelled, Parked, Refused
+from bespoke_workers.errors import Cancelled, Parked, Refused, Transient
 
 ResultT = TypeVar("ResultT", bound=Result)
 
@@ -56,7 +56,10 @@ async def begin(session: AsyncSession, payload: Payload[Any]) -> bool:
 
 async def recorded(session: AsyncSession, payload: Payload[ResultT]) -> ResultT:
     """Return the result with which this job took effect before."""
-    return answer(payload, await session.get_one(Job, payload.id))
+    job = await session.get(Job, payload.id)
+    if job is None:
+        raise Transient("the job's record has just been erased; the job is tried again")
+    return answer(payload, job)
 
 
 def answer(payload: Payload[ResultT], job: Job) -> ResultT:

@@ -128,7 +128,7 @@ class ImportPages:
         self, session: AsyncSession, payload: Import, progress: ImportProgress, page: Page
     ) -> ImportProgress | Imported:
         connection, user_id = await session.connection(), payload.user_id
-        await make_and_lock(connection, user_id, self._embedder)
+        await make_and_lock(connection, user_id, self._embedder, payload.id)
         held = await import_progress.hold(session, payload)
         if held != progress:
             return held

@@ -11,7 +11,7 @@ from bespoke_workers.database import once
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.records import ACCEPTED
 from bespoke_workers.database.tables import Job
-from bespoke_workers.errors import Refused
+from bespoke_workers.errors import Refused, Transient
 from bespoke_workers.memories.record_source import Fingerprint
 from bespoke_workers.memories.record_statements import ADVANCE_IMPORT, BEGIN_IMPORT
 
@@ -69,7 +69,10 @@ async def begin(
 
 async def hold(session: AsyncSession, payload: Import) -> ImportProgress | Imported:
     """Return how far an import is, which nobody else changes until the transaction ends."""
-    return _read(payload, await session.get_one(Job, payload.id, with_for_update=True))
+    job = await session.get(Job, payload.id, with_for_update=True)
+    if job is None:
+        raise Transient("the import's record has just been erased; the job is tried again")
+    return _read(payload, job)
 
 
 async def write(session: AsyncSession, payload: Import, reached: ImportProgress | Imported) -> None:

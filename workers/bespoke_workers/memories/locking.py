@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
+from uuid import UUID
 
 from bespoke_schemas import Payload
 from bespoke_schemas.payload import ResultT
@@ -15,9 +16,10 @@ from bespoke_workers.memories.space import NEVER
 T = TypeVar("T")
 
 
-async def make(connection: Connection, user_id: str, embedder: Embedder) -> None:
-    """Make a user's space if there is none."""
+async def make(connection: Connection, user_id: str, embedder: Embedder, job_id: UUID) -> None:
+    """Make a user's space if there is none; raises Refused for a job from before an erasure."""
     created = {
+        "id": job_id,
         "user_id": user_id,
         "embedder": embedder.name,
         "dim": embedder.dim,
@@ -26,9 +28,11 @@ async def make(connection: Connection, user_id: str, embedder: Embedder) -> None
     await connection.execute(statements.CREATE_SPACE, created)
 
 
-async def make_and_lock(connection: Connection, user_id: str, embedder: Embedder) -> None:
+async def make_and_lock(
+    connection: Connection, user_id: str, embedder: Embedder, job_id: UUID
+) -> None:
     """Make a user's space if there is none, and lock it until the transaction ends."""
-    await make(connection, user_id, embedder)
+    await make(connection, user_id, embedder, job_id)
     await connection.execute(statements.LOCK_SPACE, {"user_id": user_id})
 
 

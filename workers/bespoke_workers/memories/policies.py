@@ -82,7 +82,7 @@ class Policies:
         return in_force(payload.user_id, own, self._default, self._embedder)
 
     async def _write(self, payload: SetPolicy, connection: Connection) -> PolicyInForce:
-        own = changed(await self._held(connection, payload.user_id), payload)
+        own = changed(await self._held(connection, payload), payload)
         now = in_force(payload.user_id, own, self._default, self._embedder)
         parameters = {
             "id": payload.id,
@@ -94,10 +94,10 @@ class Policies:
         await connection.execute(statements.SET_POLICY, parameters)
         return now
 
-    async def _held(self, connection: Connection, user_id: str) -> Own:
+    async def _held(self, connection: Connection, payload: SetPolicy) -> Own:
         """Read what the user has, in a space that exists and is locked from here on."""
-        await make_and_lock(connection, user_id, self._embedder)
-        return await own_of(connection, user_id)
+        await make_and_lock(connection, payload.user_id, self._embedder, payload.id)
+        return await own_of(connection, payload.user_id)
 
 
 async def own_of(connection: Connection, user_id: str) -> Own:

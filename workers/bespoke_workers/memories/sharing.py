@@ -6,7 +6,7 @@ user's memories is theirs too: one index, one policy, and no duplicates whoever 
 
 from typing import Any, TypeVar
 
-from sqlalchemy import delete
+from sqlalchemy import Text, delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -17,9 +17,22 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.database.tables import SpaceMember
 from bespoke_workers.errors import Refused
+from bespoke_workers.memories.statements import statement
 
 SAID_BY = "said_by"
 """The metadata that names the member who said a memory of a shared space."""
+
+IS_MEMBER = statement(
+    """
+    SELECT EXISTS (SELECT FROM space_member WHERE space = :space AND user_id = :user_id)
+        AS is_member, admitted(:user_id, :id)
+    """,
+    space=Text(),
+)
+"""Tell whether a user shares a space; raises for a job of a user who was erased since."""
+
+ADMIT = statement("SELECT admitted(:user_id, :id)")
+"""Raise for a job of a user who was erased since it was made."""
 
 PayloadT = TypeVar("PayloadT", bound=Payload[Any])
 
@@ -57,13 +70,17 @@ class Sharing:
         if space is None:
             return payload
         async with self._database.transaction() as session:
-            key = (space, getattr(payload, "user_id", None))
-            return owned(payload, await session.get(SpaceMember, key) is not None)
+            sought = {"space": space, "user_id": getattr(payload, "user_id", None)}
+            connection = await session.connection()
+            found = await connection.execute(IS_MEMBER, {**sought, "id": payload.id})
+            return owned(payload, found.one().is_member)
 
     async def join(self, payload: Join) -> Members:
         """Let a user share a space; once per job id."""
 
         async def effect(session: AsyncSession) -> Members:
+            connection = await session.connection()
+            await connection.execute(ADMIT, {"user_id": payload.user_id, "id": payload.id})
             member = {"space": payload.space, "user_id": payload.user_id}
             await session.exec(insert(SpaceMember).values(member).on_conflict_do_nothing())
             return await _members(session, payload.space)

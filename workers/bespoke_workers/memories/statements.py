@@ -79,10 +79,16 @@ def statement(sql: str, **types: TypeEngine[Any]) -> TextClause:
 
 
 CREATE_SPACE = statement("""
-    INSERT INTO memory_space (user_id, embedder, dim, relevance_check_at)
-    VALUES (:user_id, :embedder, :dim, :never) ON CONFLICT DO NOTHING
+    INSERT INTO memory_space (user_id, embedder, dim, relevance_check_at, version, reload_below)
+    SELECT :user_id, :embedder, :dim, :never, begins_at, begins_at
+    FROM admitted(:user_id, :id) AS begins_at
+    ON CONFLICT DO NOTHING
 """)
-"""Make a user's space; two first stores at once make one."""
+"""Make a user's space; two first stores at once make one.
+
+Where the user was erased, it begins at a version that the space never had, so that no index that
+is cached elsewhere shows it; a job from before the erasure makes none.
+"""
 
 LOCK_AND_BEGIN = statement(
     """

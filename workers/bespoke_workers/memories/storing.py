@@ -87,7 +87,7 @@ class Storing:
         """Store by one statement; None if that cannot be done, the recorded result if it was."""
         async with self._database.direct() as connection:
             for _ in range(GUARDED_TRIES):
-                loaded = loaded or await self._load(connection, fresh.payload.user_id)
+                loaded = loaded or await self._load(connection, fresh.payload)
                 done = await self._tried(connection, loaded, fresh)
                 if done is not guarded.MOVED:
                     break
@@ -116,12 +116,12 @@ class Storing:
         refusal = await guarded.write(connection, space, fresh, judged, stored, may_wait=is_due)
         return refusal or _done(fresh, judged.merged, stored, compacted)
 
-    async def _load(self, connection: Connection, user_id: str) -> Loaded:
+    async def _load(self, connection: Connection, payload: Store) -> Loaded:
         """Return the user's index as of now, after making the space if this is the first store."""
-        loaded = await self._loader.load(connection, user_id)
+        loaded = await self._loader.load(connection, payload.user_id)
         if loaded is None:
-            await make(connection, user_id, self._embedder)
-            loaded = await self._loader.load(connection, user_id)
+            await make(connection, payload.user_id, self._embedder, payload.id)
+            loaded = await self._loader.load(connection, payload.user_id)
         if loaded is None:
             raise Transient("the user's memories are being erased; the job is done after that")
         return loaded
@@ -139,7 +139,7 @@ class Storing:
     async def _write(self, fresh: Fresh, connection: Connection) -> Done:
         """Store, merge and compact while the space is locked."""
         user_id, job_id = fresh.payload.user_id, fresh.payload.id
-        loaded = await self._load(connection, user_id)
+        loaded = await self._load(connection, fresh.payload)
         judged = await self._judged(connection, loaded, fresh)
         space = loaded.space.after_store(fresh.at, judged.merged, fresh.payload.kind)
         archive = Archive(

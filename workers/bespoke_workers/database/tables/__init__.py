@@ -10,6 +10,7 @@ from bespoke_workers.database.tables.compaction import (
     CompactionRun,
 )
 from bespoke_workers.database.tables.embedding import EmbedderTarget, MemoryReembedding, Reembedding
+from bespoke_workers.database.tables.erasure import Erasure
 from bespoke_workers.database.tables.jobs import Delivery, Job
 from bespoke_workers.database.tables.learning import Example, Learner
 from bespoke_workers.database.tables.memories import Memory, MemoryArchive, MemorySpace, SpaceMember
@@ -25,6 +26,7 @@ __all__ = [
     "CompactionRun",
     "Delivery",
     "EmbedderTarget",
+    "Erasure",
     "Example",
     "Job",
     "Learner",
