@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.cancellation import Cancellation
     from bespoke_workers.optimization.optimization import Optimization
     from bespoke_workers.programs.bundles import Bundles
+    from bespoke_workers.programs.catalogue import Catalogue
     from bespoke_workers.programs.library import Library
 
 _log = structlog.get_logger("bespoke.jobs")
@@ -135,6 +136,13 @@ class Runtime:
         from bespoke_workers.programs.library import Library
 
         return Library(self.database, self.settings)
+
+    @cached_property
+    def catalogue(self) -> "Catalogue":
+        """What can be asked about versions without loading them."""
+        from bespoke_workers.programs.catalogue import Catalogue
+
+        return Catalogue(self.database)
 
     @cached_property
     def bundles(self) -> "Bundles":

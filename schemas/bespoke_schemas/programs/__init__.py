@@ -1,7 +1,47 @@
 """Payloads of the programs: immutable versions, and the pointer to the one in use."""
 
+from bespoke_schemas.programs.comparing import (
+    Compare,
+    Compared,
+    Comparison,
+    PredictorDifference,
+)
+from bespoke_schemas.programs.finding import Cursor, Find, Found, List
+from bespoke_schemas.programs.history import (
+    History,
+    OptimizerStats,
+    Point,
+    ProgramHistory,
+    Summary,
+    Trend,
+    Trends,
+)
 from bespoke_schemas.programs.loading import Best, Load, LoadActive, Loaded
 from bespoke_schemas.programs.saving import Save, Saved
-from bespoke_schemas.programs.versions import Version
+from bespoke_schemas.programs.versions import Version, VersionSummary
 
-__all__ = ["Best", "Load", "LoadActive", "Loaded", "Save", "Saved", "Version"]
+__all__ = [
+    "Best",
+    "Compare",
+    "Compared",
+    "Comparison",
+    "Cursor",
+    "Find",
+    "Found",
+    "History",
+    "List",
+    "Load",
+    "LoadActive",
+    "Loaded",
+    "OptimizerStats",
+    "Point",
+    "PredictorDifference",
+    "ProgramHistory",
+    "Save",
+    "Saved",
+    "Summary",
+    "Trend",
+    "Trends",
+    "Version",
+    "VersionSummary",
+]

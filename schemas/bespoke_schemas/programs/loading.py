@@ -38,9 +38,11 @@ class LoadActive(Payload[Loaded], queue=Queue.PROGRAMS):
 class Best(Payload[Loaded], queue=Queue.PROGRAMS):
     """Load the version of the highest score, the newest on a tie.
 
-    Looks at one user's versions, or at the shared base's if no user is named.
+    Looks at one user's versions, or at the shared base's if no user is named; at checkpoints
+    only with ``checkpoints``.
     """
 
     program: Name | None = None
     signature: Text | None = None
     user_id: UserId | None = None
+    checkpoints: bool = False

@@ -26,3 +26,27 @@ class Version(Result):
     parent_id: UUID | None
     size_bytes: int
     saved_at: Moment
+
+
+class VersionSummary(Result):
+    """One saved version in brief: no state, no optimization result, no metadata.
+
+    ``active`` says whether its owner has it in use: the user whose version it is, or the shared
+    base. ``description`` is cut after 200 characters. ``checkpoint`` is the name of one that is a
+    checkpoint, and ``checkpoint_of`` the optimization that made it.
+    """
+
+    program_id: UUID
+    user_id: str | None
+    program: str
+    signature: str
+    optimizer: str | None
+    score: float | None
+    tags: tuple[str, ...]
+    description: str
+    parent_id: UUID | None
+    size_bytes: int
+    saved_at: Moment
+    active: bool
+    checkpoint: str | None = None
+    checkpoint_of: UUID | None = None

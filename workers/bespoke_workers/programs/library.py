@@ -17,7 +17,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.database.tables import ProgramVersion
 from bespoke_workers.errors import BespokeError, Refused
-from bespoke_workers.programs import announcing, pointer, registry, versions
+from bespoke_workers.programs import announcing, finding, pointer, registry, versions
 from bespoke_workers.programs import state as states  # save_version has a parameter `state`
 from bespoke_workers.programs.frozen import frozen
 from bespoke_workers.programs.registry import Program
@@ -142,19 +142,10 @@ class Library:
 
     async def best(self, payload: programs.Best) -> programs.Loaded:
         """Load the version of the highest score, the newest on a tie; Refused without a name."""
-        if payload.program is None and payload.signature is None:
-            raise Refused("best of what? give a program or a signature")
-        score, saved_at = col(ProgramVersion.score), col(ProgramVersion.saved_at)
-        # `= NULL` is written IS NULL; IS NOT DISTINCT FROM, which takes both, uses no index.
-        owned = col(ProgramVersion.user_id) == payload.user_id
-        query = select(ProgramVersion).where(score.is_not(None), owned)
-        if payload.program is not None:
-            query = query.where(col(ProgramVersion.program) == payload.program)
-        if payload.signature is not None:
-            query = query.where(col(ProgramVersion.signature) == payload.signature)
-        query = query.order_by(score.desc(), saved_at.desc(), col(ProgramVersion.id).desc())
+        query = finding.best(payload)
         async with self._loading(payload.user_id, payload.program) as (session, found):
-            found.extend(await session.exec(query.limit(1)))
+            await finding.plan_each_time(await session.connection())
+            found.extend(await session.exec(query))
             return await self.answer(session, found)
 
     async def answer(

@@ -8,7 +8,9 @@ from functools import cache
 from importlib.metadata import version as distribution_version
 from typing import Any
 
-from bespoke_schemas.programs import Version
+from sqlalchemy import Row
+
+from bespoke_schemas.programs import Version, VersionSummary
 from bespoke_workers.database.tables import ProgramVersion
 
 
@@ -30,6 +32,26 @@ def answer(row: ProgramVersion) -> Version:
         parent_id=row.parent_id,
         size_bytes=row.size_bytes,
         saved_at=row.saved_at,
+    )
+
+
+def summary(row: Row[Any]) -> VersionSummary:
+    """Return a row of ``finding.summaries`` as clients read it."""
+    return VersionSummary(
+        program_id=row.id,
+        user_id=row.user_id,
+        program=row.program,
+        signature=row.signature,
+        optimizer=row.optimizer,
+        score=row.score,
+        tags=tuple(row.tags),
+        description=row.description,
+        parent_id=row.parent_id,
+        size_bytes=row.size_bytes,
+        saved_at=row.saved_at,
+        active=row.active,
+        checkpoint=row.checkpoint,
+        checkpoint_of=row.checkpoint_of,
     )
 
 

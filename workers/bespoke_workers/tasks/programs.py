@@ -27,3 +27,27 @@ async def load_active(payload: programs.LoadActive, this: Runtime) -> programs.L
 async def best(payload: programs.Best, this: Runtime) -> programs.Loaded:
     """Load the version of the highest score."""
     return await this.programs.best(payload)
+
+
+@serves(programs.Find)
+async def find(payload: programs.Find, this: Runtime) -> programs.Found:
+    """Find one user's versions, or the shared base's."""
+    return await this.catalogue.find(payload)
+
+
+@serves(programs.List)
+async def list_(payload: programs.List, this: Runtime) -> programs.Found:
+    """List everything of one user, or of the shared base."""
+    return await this.catalogue.list(payload)
+
+
+@serves(programs.History)
+async def history(payload: programs.History, this: Runtime) -> programs.ProgramHistory:
+    """Tell how versions got better, or did not."""
+    return await this.catalogue.history(payload)
+
+
+@serves(programs.Compare)
+async def compare(payload: programs.Compare, this: Runtime) -> programs.Compared:
+    """Compare two versions."""
+    return await this.catalogue.compare(payload)

@@ -1,0 +1,147 @@
+"""The statements that find versions, each shaped so that one index gives its rows in order.
+
+Every index of versions begins with the owner. PostgreSQL takes ``user_id IS NULL`` for a
+condition of an index, but not for a proof that ``user_id`` is the same in all rows, so that
+column stands first in each ORDER BY: without it the shared base would be sorted.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlmodel
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    DateTime,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.selectable import FromClause
+from sqlmodel import col
+from sqlmodel.sql.expression import SelectOfScalar
+
+from bespoke_schemas.programs import Best, Cursor, Find, List
+from bespoke_workers.database.tables import ActiveProgram, ProgramVersion
+from bespoke_workers.errors import Refused
+
+DESCRIPTION_SHOWN = 200  # characters of a description that a summary has
+_PLAN_EACH_TIME = text("SET LOCAL plan_cache_mode = force_custom_plan")
+
+_id, _user_id, _program = (
+    col(ProgramVersion.id),
+    col(ProgramVersion.user_id),
+    col(ProgramVersion.program),
+)
+_score, _saved_at = col(ProgramVersion.score), col(ProgramVersion.saved_at)
+_checkpoint = col(ProgramVersion.checkpoint)
+COLUMNS = (
+    _id, _user_id, _program, col(ProgramVersion.signature), col(ProgramVersion.optimizer), _score,
+    col(ProgramVersion.tags), col(ProgramVersion.description), col(ProgramVersion.parent_id),
+    col(ProgramVersion.size_bytes), _saved_at, _checkpoint, col(ProgramVersion.checkpoint_of),
+)  # fmt: skip
+"""What a summary is made of."""
+_SHOWN_WHOLE = (
+    "id", "user_id", "program", "signature", "optimizer", "score", "tags", "parent_id",
+    "size_bytes", "saved_at", "checkpoint", "checkpoint_of",
+)  # fmt: skip
+_NEWEST_FIRST = (_user_id.desc(), _saved_at.desc(), _id.desc())
+_BEST_FIRST = (_user_id.desc(), _score.desc(), _saved_at.desc(), _id.desc())
+
+
+async def plan_each_time(connection: AsyncConnection) -> None:
+    """Have each statement of the transaction planned for the values that it is given.
+
+    A plan made for any value does not know that a tag is rare, or that a user has a million
+    versions, and reads all of them.
+    """
+    await connection.execute(_PLAN_EACH_TIME)
+
+
+def found(payload: Find, now: datetime) -> Select[Any]:
+    """Return the statement for a page of what is sought, and one row more if there is more."""
+    conditions = _owned(payload.user_id, checkpoints=payload.checkpoints)
+    if payload.program is not None:
+        conditions.append(_program == payload.program)
+    if payload.signature is not None:
+        conditions.append(col(ProgramVersion.signature) == payload.signature)
+    if payload.optimizer is not None:
+        conditions.append(col(ProgramVersion.optimizer) == payload.optimizer)
+    if payload.min_score is not None:
+        conditions.append(_score >= payload.min_score)
+    if payload.max_age_days is not None:
+        conditions.append(_saved_at >= now - timedelta(days=payload.max_age_days))
+    if payload.tags:
+        wanted = bindparam("tags", list(payload.tags), type_=ARRAY(Text))
+        conditions.append(col(ProgramVersion.tags).op("@>", is_comparison=True)(wanted))
+    return _page(conditions, payload.after, payload.limit)
+
+
+def listed(payload: List) -> Select[Any]:
+    """Return the statement for a page of everything, and one row more if there is more."""
+    conditions = _owned(payload.user_id, checkpoints=payload.checkpoints)
+    return _page(conditions, payload.after, payload.limit)
+
+
+def best(payload: Best) -> SelectOfScalar[ProgramVersion]:
+    """Return the statement for the version of the highest score, the newest of equals.
+
+    Raises Refused if neither a program nor a signature is named.
+    """
+    if payload.program is None and payload.signature is None:
+        raise Refused("best of what? give a program or a signature")
+    conditions = [
+        *_owned(payload.user_id, checkpoints=payload.checkpoints),
+        _score.is_not(None),
+    ]
+    if payload.program is not None:
+        conditions.append(_program == payload.program)
+    if payload.signature is not None:
+        conditions.append(col(ProgramVersion.signature) == payload.signature)
+    return sqlmodel.select(ProgramVersion).where(*conditions).order_by(*_BEST_FIRST).limit(1)
+
+
+def summaries(versions: FromClause) -> Select[Any]:
+    """Return the statement for the summaries of versions, in any order."""
+    columns = [versions.c[name] for name in _SHOWN_WHOLE]
+    description = func.left(versions.c.description, DESCRIPTION_SHOWN).label("description")
+    return select(*columns, description, _in_use(versions).label("active"))
+
+
+def _owned(user_id: str | None, *, checkpoints: bool) -> list[ColumnElement[bool]]:
+    # `= NULL` is written IS NULL; IS NOT DISTINCT FROM, which takes both, uses no index.
+    owned: list[ColumnElement[bool]] = [_user_id == user_id]
+    return owned if checkpoints else [*owned, _checkpoint.is_(None)]
+
+
+def _page(conditions: list[ColumnElement[bool]], after: Cursor | None, limit: int) -> Select[Any]:
+    if after is not None:
+        position = tuple_(
+            literal(after.saved_at, DateTime(timezone=True)), literal(after.program_id, Uuid)
+        )
+        conditions = [*conditions, tuple_(_saved_at, _id) < position]
+    page = select(*COLUMNS).where(*conditions).order_by(*_NEWEST_FIRST).limit(limit + 1)
+    rows = page.subquery("page")
+    return summaries(rows).order_by(rows.c.saved_at.desc(), rows.c.id.desc())
+
+
+def _in_use(versions: FromClause) -> ColumnElement[bool]:
+    """Whether a version's own owner has it in use; IS NOT DISTINCT FROM would use no index."""
+    owner = col(ActiveProgram.user_id)
+    this = and_(
+        col(ActiveProgram.program) == versions.c.program,
+        col(ActiveProgram.version_id) == versions.c.id,
+    )
+    own = exists().where(owner == versions.c.user_id, this)
+    shared = exists().where(owner.is_(None), this)
+    return or_(own, and_(versions.c.user_id.is_(None), shared))
