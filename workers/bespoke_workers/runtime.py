@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.optimization import Optimization
     from bespoke_workers.programs.bundles import Bundles
     from bespoke_workers.programs.catalogue import Catalogue
+    from bespoke_workers.programs.changing import Changing
     from bespoke_workers.programs.library import Library
 
 _log = structlog.get_logger("bespoke.jobs")
@@ -143,6 +144,13 @@ class Runtime:
         from bespoke_workers.programs.catalogue import Catalogue
 
         return Catalogue(self.database)
+
+    @cached_property
+    def changing(self) -> "Changing":
+        """Which version is in use, and which is there no longer."""
+        from bespoke_workers.programs.changing import Changing
+
+        return Changing(self.database, self.programs)
 
     @cached_property
     def bundles(self) -> "Bundles":

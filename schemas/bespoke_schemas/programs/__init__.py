@@ -1,5 +1,13 @@
 """Payloads of the programs: immutable versions, and the pointer to the one in use."""
 
+from bespoke_schemas.programs.changing import (
+    Activate,
+    Activated,
+    Delete,
+    Deleted,
+    Rollback,
+    RolledBack,
+)
 from bespoke_schemas.programs.comparing import (
     Compare,
     Compared,
@@ -21,11 +29,15 @@ from bespoke_schemas.programs.saving import Save, Saved
 from bespoke_schemas.programs.versions import Version, VersionSummary
 
 __all__ = [
+    "Activate",
+    "Activated",
     "Best",
     "Compare",
     "Compared",
     "Comparison",
     "Cursor",
+    "Delete",
+    "Deleted",
     "Find",
     "Found",
     "History",
@@ -37,6 +49,8 @@ __all__ = [
     "Point",
     "PredictorDifference",
     "ProgramHistory",
+    "Rollback",
+    "RolledBack",
     "Save",
     "Saved",
     "Summary",

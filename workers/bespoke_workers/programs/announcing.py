@@ -63,3 +63,14 @@ def loading(user_id: str | None, program: str | None = None) -> Iterator[list[Pr
             age_s=versions.age_s(version),
             size_bytes=version.size_bytes,
         )
+
+
+def deleted(user_id: str | None, program: str, *, count: int, size_bytes: int) -> None:
+    """Tell that versions were deleted because somebody asked for it; after the commit."""
+    events.emit(
+        "dspy.storage.delete",
+        user_id=user_id,
+        program=program,
+        deleted_count=count,
+        size_bytes=size_bytes,
+    )

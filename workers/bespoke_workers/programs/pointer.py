@@ -1,10 +1,14 @@
-"""The pointer to the version in use: moved here and nowhere else."""
+"""The pointer to the version in use: moved here and nowhere else.
+
+Each move to a version is kept as an activation. Those that no rollback has undone are a stack:
+the newest is what is in use, and a rollback goes to one below it.
+"""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, literal
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, delete, func, literal, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -17,6 +21,8 @@ Target = tuple[str | None, str, UUID]
 """User (None: the shared base), program, and the version to put into use."""
 
 
+KEPT = 100
+"""Moves of one pointer after which an older activation is forgotten."""
 Reason = Literal["saved", "promoted", "activated", "imported", "restored"]
 """Why a version came into use."""
 
@@ -55,12 +61,84 @@ async def move(session: AsyncSession, targets: Sequence[Target], *, reason: Reas
         )
         .cte("moved")
     )
+    forgotten = delete(Activation).where(
+        col(Activation.pointer_id) == moved.c.id,
+        col(Activation.generation) <= moved.c.generation - KEPT,
+    )
     await session.exec(
-        insert(Activation).from_select(
+        insert(Activation)
+        .from_select(
             ["pointer_id", "generation", "version_id", "reason"],
             select(moved.c.id, moved.c.generation, moved.c.version_id, literal(reason)),
         )
+        .add_cte(forgotten.cte("forgotten"))
     )
+
+
+class Earlier(NamedTuple):
+    """A version that was in use before the present one, and the move that brought it."""
+
+    generation: int
+    version_id: UUID
+
+
+async def held(session: AsyncSession, user_id: str | None, program: str) -> ActiveProgram | None:
+    """Return an owner's pointer, which nobody else moves until the transaction ends."""
+    found = await session.exec(
+        select(ActiveProgram)
+        .where(
+            # `= NULL` is written IS NULL; IS NOT DISTINCT FROM, which takes both, uses no index.
+            col(ActiveProgram.user_id) == user_id,
+            col(ActiveProgram.program) == program,
+        )
+        .with_for_update()
+    )
+    return found.one_or_none()
+
+
+async def earlier(session: AsyncSession, pointer: ActiveProgram) -> Sequence[Earlier]:
+    """Return what a rollback can go to, newest first: what was in use before, and is there."""
+    found = await session.exec(
+        select(Activation.generation, Activation.version_id)
+        .where(
+            col(Activation.pointer_id) == pointer.id,
+            col(Activation.undone_at).is_(None),
+            col(Activation.version_id) != pointer.version_id,
+        )
+        .order_by(col(Activation.generation).desc())
+    )
+    return [Earlier(*row) for row in found]
+
+
+async def undo(session: AsyncSession, pointer: ActiveProgram, target: Earlier | None) -> None:
+    """Move a held pointer back to an earlier version, or to none, and undo what came since."""
+    await session.exec(
+        update(Activation)
+        .where(
+            col(Activation.pointer_id) == pointer.id,
+            col(Activation.undone_at).is_(None),
+            col(Activation.generation) > (target.generation if target else 0),
+        )
+        .values(undone_at=func.now())
+    )
+    await session.exec(
+        update(ActiveProgram)
+        .where(
+            col(ActiveProgram.id) == pointer.id,
+            col(ActiveProgram.user_id).is_not_distinct_from(pointer.user_id),
+        )
+        .values(
+            version_id=target.version_id if target else None,
+            generation=col(ActiveProgram.generation) + 1,
+            moved_at=func.now(),
+        )
+    )
+
+
+async def count_uses(session: AsyncSession, version_id: UUID) -> int:
+    """Return how many owners have a version in use: users, and the shared base as one."""
+    uses = select(func.count()).select_from(ActiveProgram)
+    return (await session.exec(uses.where(col(ActiveProgram.version_id) == version_id))).one()
 
 
 async def _hold(session: AsyncSession, version_ids: set[UUID]) -> None:
@@ -79,6 +157,16 @@ async def _hold(session: AsyncSession, version_ids: set[UUID]) -> None:
             f"version {min(missing)} is not there, or is a checkpoint, and cannot be put into "
             "use; take another version, or restore the checkpoint"
         )
+
+
+async def hold_version(session: AsyncSession, version_id: UUID) -> ProgramVersion | None:
+    """Return a version, which nobody deletes until the transaction ends; None if it is gone."""
+    found = await session.exec(
+        select(ProgramVersion)
+        .where(col(ProgramVersion.id) == version_id)
+        .with_for_update(read=True, key_share=True)
+    )
+    return found.one_or_none()
 
 
 async def check_usable(

@@ -51,3 +51,21 @@ async def history(payload: programs.History, this: Runtime) -> programs.ProgramH
 async def compare(payload: programs.Compare, this: Runtime) -> programs.Compared:
     """Compare two versions."""
     return await this.catalogue.compare(payload)
+
+
+@serves(programs.Delete)
+async def delete(payload: programs.Delete, this: Runtime) -> programs.Deleted:
+    """Delete a version."""
+    return await this.changing.delete(payload)
+
+
+@serves(programs.Activate)
+async def activate(payload: programs.Activate, this: Runtime) -> programs.Activated:
+    """Put a version into use."""
+    return await this.changing.activate(payload)
+
+
+@serves(programs.Rollback)
+async def rollback(payload: programs.Rollback, this: Runtime) -> programs.RolledBack:
+    """Put the version into use that was in use before."""
+    return await this.changing.rollback(payload)
