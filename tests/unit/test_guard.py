@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bespoke_workers.memories.guard import facts, same_facts
-from bespoke_workers.memories.guard_numbers import NUMBERS
+from bespoke_workers.memories.guard import facts, facts_read, prepared, same_facts
+from bespoke_workers.memories.guard_numbers import ITSELF, NUMBERS, SCALES
+from bespoke_workers.memories.guard_silence import says_nothing
 from bespoke_workers.memories.guard_words import (
     CONTRASTS,
     CONTRASTS_ANYWHERE,
     NEGATIONS,
     NEGATIONS_ANYWHERE,
+    NOT_JOINED,
     RARELY,
     UNITS,
 )
@@ -265,3 +267,35 @@ def test_a_negation_more_is_another_fact(text: str, word: str) -> None:
 def test_long_runs_of_numbers_are_read_to_the_end(text: str) -> None:
     assert facts(text)
     assert not same_facts(text, text[:-1] + " 3")
+
+
+telling = [*NEGATIONS, *NOT_JOINED, *RARELY, *CONTRASTS, *NUMBERS, *ITSELF, *SCALES, *UNITS]
+parts = [
+    *("gave", "up", "out", "of", "all", "every", "but", "no", "one", "any", "more", "free", "per"),
+    *("pour", "por", "ciento", "cent", "cento", "procent", "quatre", "vingt", "soixante", "dix"),
+    *("noon", "midnight", "am", "p.m.", "uhr", "h", "k", "unhappy", "gelmez", "yemiyor", "york"),
+    *("hundertfünf", "twohundred", "zuckerfrei", "tea", "soup", "it's", "n'a", "m", "t", "n"),
+]
+mixed = st.lists(
+    st.tuples(
+        st.sampled_from(telling) | st.sampled_from(parts) | st.text(max_size=6),
+        st.sampled_from([" ", " ", " ", "-", "'", ", ", ". ", "_", "/", "`", ""]),
+    ),
+    max_size=8,
+).map(lambda pairs: "".join(word + between for word, between in pairs))
+
+
+@settings(max_examples=2000)
+@given(mixed)
+def test_a_text_passed_at_a_glance_has_no_facts(text: str) -> None:
+    if says_nothing(prepared(text)):
+        assert facts_read(prepared(text)) == ""
+
+
+def test_no_telling_word_passes_at_a_glance() -> None:
+    passed = [word for word in telling if says_nothing(prepared(f"the {word} soup"))]
+    assert [word for word in passed if facts(f"the {word} soup")] == []
+
+
+def test_most_texts_pass_at_a_glance() -> None:
+    assert says_nothing("she likes the soup at home, and it's good")

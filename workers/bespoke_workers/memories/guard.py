@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from bespoke_workers.memories.guard_numbers import bare
 from bespoke_workers.memories.guard_numerals import WORD, amounts, spelled
+from bespoke_workers.memories.guard_silence import says_nothing
 from bespoke_workers.memories.guard_words import (
     CONTRASTS,
     CONTRASTS_ANYWHERE,
@@ -21,6 +22,7 @@ from bespoke_workers.memories.guard_words import (
     NEGATIONS_ANYWHERE,
     NO_LONGER,
     NO_LONGER_ANYWHERE,
+    NOT_JOINED,
     RARELY,
 )
 from bespoke_workers.memories.lexical import normal_form
@@ -29,9 +31,6 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("\u2019\u2018\u02bc\u00b4\uff07", "'"
 _SEPARATORS = str.maketrans(
     # Arabic decimal and thousand separators, fraction slash, division slash, minus sign
     {"\u066b": ".", "\u066c": ",", "\u2044": "/", "\u2215": "/", "\u2212": "-"}
-)
-_NOT_JOINED = re.compile(
-    r"(?:do|does|did|is|are|was|were|ca|could|wo|would|should|have|has|had|must|need|might|sha)nt"
 )
 # "unhappy", "unmöglich", but not "under", "unit", "unser", "ungefähr"
 _UN = re.compile(r"un(?!der|dici|ter|i|ser|til|cle|gef)[a-z\u00df-\u00ff]{4,}")
@@ -63,20 +62,27 @@ def facts(text: str) -> str:
     Two texts agree exactly if their facts are equal. Case, white space, digits of other scripts,
     thousand separators ("1,000"), number words and 6 am against 06:00 make no difference.
     """
-    prepared = spelled(_prepared(text))
-    words = WORD.findall(prepared)
-    numbers = sorted([*amounts(prepared), *_symbols(prepared)])
-    return " ".join([*numbers, *_negated(prepared, words), *_contrasts(prepared, words)])
+    text = prepared(text)
+    return "" if says_nothing(text) else facts_read(text)
 
 
-def _prepared(text: str) -> str:
+def facts_read(text: str) -> str:
+    """Return the facts of a prepared text, read word by word."""
+    text = spelled(text)
+    words = WORD.findall(text)
+    numbers = sorted([*amounts(text), *_symbols(text)])
+    return " ".join([*numbers, *_negated(text, words), *_contrasts(text, words)])
+
+
+def prepared(text: str) -> str:
+    """Return a text in normal form, with ASCII digits and plain apostrophes."""
     if not text.isascii():
         # NFKC would turn 2½ into 21/2 and 10² into 102.
         text = "".join(f" {c}" if unicodedata.category(c) == "No" else c for c in text)
         text = normal_form(text.translate(_APOSTROPHES)).translate(_SEPARATORS)
         text = "".join(_ascii_digit(c) for c in text)
     text = normal_form(text.replace("`", "'")).replace("no one", "nobody")
-    return _EXCEPT.sub(r"\1 except", text)
+    return _EXCEPT.sub(r"\1 except", text) if " but" in text else text
 
 
 def _ascii_digit(character: str) -> str:
@@ -119,8 +125,8 @@ def _is_negation(word: str) -> bool:
         return tail == "t" or head in NEGATIONS - FRENCH_NE or tail in NEGATIONS
     return (
         (word in NEGATIONS and word not in FRENCH_NE)
+        or word in NOT_JOINED
         # A look at its ends spares most words the patterns.
-        or (word.endswith("nt") and _NOT_JOINED.fullmatch(word) is not None)
         or (word.startswith("un") and _UN.fullmatch(word) is not None)
         or (not word.isascii() and bare(word) in NEGATIONS)
         or ((word[-1] == "z" or "yor" in word) and _TURKISH.fullmatch(word) is not None)

@@ -193,10 +193,14 @@ def _concepts(table: dict[str, str]) -> dict[str, str]:
     }
 
 
+_JOINED = "do does did is are was were ca could wo would should have has had must need might sha"
+
 NEGATIONS = FRENCH_NE - {"n"} | frozenset(
     word for words in _NEGATIONS.values() for word in words.upper().casefold().split()
 )
 NEGATIONS_ANYWHERE = tuple(_NEGATIONS_ANYWHERE.split())
+NOT_JOINED = frozenset(f"{verb}nt" for verb in _JOINED.split())
+"""English negations whose apostrophe was left out: "dont"."""
 RARELY = frozenset(_RARELY.split())
 NO_LONGER = frozenset(_NO_LONGER.split())
 NO_LONGER_ANYWHERE = ("any more", "再", "もう")
