@@ -177,6 +177,18 @@ class UserIndex:
             width *= 4
         return [] if positions is None else self._hits(query, positions, least=threshold)
 
+    def similar_to_each(self, vectors: ArrayLike, threshold: float) -> list[list[Hit]]:
+        """Return for each vector of shape (n, dim) what `similar` returns, in one search."""
+        queries = np.asarray(vectors)
+        if self._sketch is not None or not len(self) or not len(queries):
+            return [self.similar(vector, threshold) for vector in queries]
+        scores, _ = self._index.search(queries.astype(STORED).astype(np.float32), 1)
+        some = scores[:, 0] >= threshold - ROUNDING
+        return [
+            self.similar(vector, threshold) if is_some else []
+            for vector, is_some in zip(queries, some, strict=True)
+        ]
+
     def _nearest_of_all(
         self, query: NDArray[np.float32], k: int, accept: Callable[[UUID], bool] | None
     ) -> list[Hit]:

@@ -24,8 +24,9 @@ def similar(
     """Return, for each newcomer that has any, the memories at or above the threshold."""
     found = {}
     among = _among_each_other(newcomers, vectors, threshold)
-    for one, vector in zip(newcomers, vectors, strict=True):
-        hits = index.similar(vector, threshold) + among.get(one.candidate.id, [])
+    there = index.similar_to_each(vectors, threshold)
+    for one, present in zip(newcomers, there, strict=True):
+        hits = present + among.get(one.candidate.id, [])
         if hits:
             found[one.candidate.id] = sorted(hits, key=lambda hit: (hit[1], hit[0]), reverse=True)
     return found

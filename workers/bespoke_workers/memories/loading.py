@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sqlalchemy import Row
 
@@ -123,8 +124,8 @@ class Loader:
             return
         if removed:
             loaded.index.remove(removed)
-        for memory_id, vector in (added or {}).items():
-            loaded.index.add(memory_id, vector)
+        if added:
+            loaded.index.add_many(list(added), np.stack(list(added.values())))
         self.keep(user_id, space, loaded.index)
 
     def drop(self, user_id: str) -> None:

@@ -1,5 +1,6 @@
 """One user's memories in counters and watermarks, as the row of ``memory_space`` holds them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -70,21 +71,26 @@ class Space:
 
     def after_store(self, now: datetime, merged: Merge, kind: str) -> "Space":
         """Return the space with a new memory of a kind in it and what was merged out of it."""
-        removed = len(merged.gone)
-        marks = self.kind_marks
-        if self.is_empty:
-            marks = KindMarks.of((), self.policy)
+        return self.after_stores([(now, merged, kind)])
+
+    def after_stores(self, stores: Sequence[tuple[datetime, Merge, str]]) -> "Space":
+        """Return the space after one store after the other: of when, of what, of which kind."""
+        removed = [len(merged.gone) for _, merged, _ in stores]
+        marks = KindMarks.of((), self.policy) if self.is_empty else self.kind_marks
+        for at, _, kind in stores if marks else ():
+            # What was merged away may be of another kind, so it is not taken off.
+            marks = marks and marks.with_one(kind, at, self.policy)
+        moments = [at for at, _, _ in stores]
         return replace(
             self,
-            version=self.version + 1,
-            count=self.count + 1 - removed,
+            version=self.version + len(stores),
+            count=self.count + len(stores) - sum(removed),
             # A merge adds nothing, and the pause after a pruning counts what was added.
-            stored_total=self.stored_total + (removed == 0),
+            stored_total=self.stored_total + removed.count(0),
             # One for one, accesses stay as they are; else more of the rest may be low.
-            relevance_check_at=self.relevance_check_at if removed <= 1 else 0,
-            oldest_created_at=min(self.oldest_created_at or now, now),
-            # What was merged away may be of another kind, so it is not taken off.
-            kind_marks=marks and marks.with_one(kind, now, self.policy),
+            relevance_check_at=self.relevance_check_at if max(removed) <= 1 else 0,
+            oldest_created_at=min(self.oldest_created_at or moments[0], *moments),
+            kind_marks=marks,
             policy_digest=self.policy.digest if self.is_empty else self.policy_digest,
         )
 

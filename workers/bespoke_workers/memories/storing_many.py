@@ -105,10 +105,11 @@ class StoringMany:
 
 def after_all(space: Space, new: Arrivals, merges: list[Merge]) -> Space:
     """Return the space after one store after the other, all of them under one version."""
-    after = space
-    for one, merged in zip(new.newcomers, merges, strict=True):
-        after = after.after_store(one.created_at, merged, one.kind)
-    return replace(after, version=space.version + 1)
+    stores = [
+        (one.created_at, merged, one.kind)
+        for one, merged in zip(new.newcomers, merges, strict=True)
+    ]
+    return replace(space.after_stores(stores), version=space.version + 1)
 
 
 def result(new: Arrivals, verdicts: Verdicts, compacted: Compacted) -> StoredMany:
