@@ -77,6 +77,9 @@ class PlainIndex:
         some = [hit for hit in hits if hit[1] >= threshold]
         return sorted(some, key=lambda hit: (hit[1], hit[0]), reverse=True)
 
+    def similar_to_each(self, vectors: ArrayLike, threshold: float) -> list[list[Hit]]:
+        return [self.similar(vector, threshold) for vector in np.asarray(vectors)]
+
     def nearest(self, vector: ArrayLike, k: int, accept: Callable[[UUID], bool]) -> list[Hit]:
         return [hit for hit in self.similar(vector, -np.inf) if accept(hit[0])][:k]
 

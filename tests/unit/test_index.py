@@ -268,3 +268,14 @@ def test_a_process_of_a_worker_computes_with_one_thread() -> None:
         capture_output=True, check=True, text=True, env=environment,
     )  # fmt: skip
     assert run.stdout.split() == ["1", "1"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 60])
+def test_many_at_once_find_what_each_finds_alone(count: int) -> None:
+    rows = np.random.default_rng(count).standard_normal((count, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index = UserIndex(ids(count), rows, 8)
+    asked = np.concatenate([rows[::2], -rows[:3]])
+    for threshold in (0.3, 0.97):
+        alone = [index.similar(vector, threshold) for vector in asked]
+        assert index.similar_to_each(asked, threshold) == alone
