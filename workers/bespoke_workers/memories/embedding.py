@@ -156,6 +156,9 @@ def _unit(name: str, answer: ArrayLike, shape: tuple[int, int]) -> NDArray[np.fl
         raise Misconfigured(f"embedder {name!r}: its answer is no array of numbers") from None
     if vectors.shape != shape:
         raise _misshapen(name, vectors, str(shape))
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    if (np.abs(squares - 1) < UNIT_TOLERANCE).all():  # as most embedders' are
+        return vectors.astype(np.float32)
     if not np.isfinite(vectors).all():
         raise Misconfigured(f"embedder {name!r}: got a vector that is not finite")
     # Scaled first, so that the squares neither overflow nor vanish.

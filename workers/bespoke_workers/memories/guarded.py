@@ -48,7 +48,7 @@ async def write(
         parameters |= _weighed(judged)
     try:
         row = (await connection.execute(statement, parameters)).one()
-    except Taken:  # a job under this id was committed at the same moment
+    except Taken:  # a job under this id is committed
         return REPEATED
     if row.is_stored:
         return None

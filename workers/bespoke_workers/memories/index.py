@@ -115,7 +115,7 @@ class UserIndex:
         self._ids = np.empty((0, 2), dtype=np.uint64)
         self._capacity = 0
         self._sketch: Sketch | None = None
-        self._append(ids, vectors)
+        self.add_new(ids, vectors)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -139,7 +139,30 @@ class UserIndex:
     def add_many(self, memory_ids: Sequence[UUID], vectors: ArrayLike) -> None:
         """Hold vectors of shape (len(memory_ids), dim), in place of those that these had."""
         self.remove(memory_ids)
-        self._append(memory_ids, vectors)
+        self.add_new(memory_ids, vectors)
+
+    def add_new(self, ids: Sequence[UUID], vectors: ArrayLike) -> None:
+        """Hold vectors of shape (len(ids), dim) of memories that it does not hold yet."""
+        stored = np.ascontiguousarray(vectors, dtype=STORED)
+        if stored.size == 0 and not ids:
+            return
+        if stored.shape != (len(ids), self.dim):
+            raise Permanent(f"vectors: got shape {stored.shape}, expected {(len(ids), self.dim)}")
+        if not np.isfinite(stored).all():
+            raise Permanent("vectors: got one that is not finite")
+        before, count = len(self), len(self) + len(ids)
+        if count > self._capacity:
+            # As the vector of codes inside FAISS grows, so that `nbytes` can tell.
+            self._capacity = before + max(before, len(ids))
+            grown = np.empty((self._capacity, 2), dtype=np.uint64)
+            grown[:before] = self._ids[:before]
+            self._ids = grown
+        self._index.add_sa_codes(stored.view(np.uint8))
+        self._ids[before:count] = _raw(ids)
+        if self._sketch is not None:
+            self._sketch.append(stored)
+        elif count > SKETCH_ABOVE:
+            self._sketch = Sketch(_faiss(), self._rows())
 
     def remove(self, memory_ids: Iterable[UUID]) -> int:
         """Let go of memories, and return how many of them it held."""
@@ -268,28 +291,6 @@ class UserIndex:
         some.add_sa_codes(self._rows().take(positions, axis=0).view(np.uint8))
         scores, places = some.search(query[np.newaxis], len(positions))
         return scores[0], positions[places[0]]
-
-    def _append(self, ids: Sequence[UUID], vectors: ArrayLike) -> None:
-        stored = np.ascontiguousarray(vectors, dtype=STORED)
-        if stored.size == 0 and not ids:
-            return
-        if stored.shape != (len(ids), self.dim):
-            raise Permanent(f"vectors: got shape {stored.shape}, expected {(len(ids), self.dim)}")
-        if not np.isfinite(stored).all():
-            raise Permanent("vectors: got one that is not finite")
-        before, count = len(self), len(self) + len(ids)
-        if count > self._capacity:
-            # As the vector of codes inside FAISS grows, so that `nbytes` can tell.
-            self._capacity = before + max(before, len(ids))
-            grown = np.empty((self._capacity, 2), dtype=np.uint64)
-            grown[:before] = self._ids[:before]
-            self._ids = grown
-        self._index.add_sa_codes(stored.view(np.uint8))
-        self._ids[before:count] = _raw(ids)
-        if self._sketch is not None:
-            self._sketch.append(stored)
-        elif count > SKETCH_ABOVE:
-            self._sketch = Sketch(_faiss(), self._rows())
 
     def _close_gaps(self, gaps: NDArray[np.intp], count: int) -> None:
         """Move the last ones into the gaps that others left, and keep `count`."""

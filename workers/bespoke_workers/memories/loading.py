@@ -117,15 +117,21 @@ class Loader:
         *,
         removed: Sequence[UUID] = (),
         added: Mapping[UUID, ArrayLike] | None = None,
+        are_new: bool = False,
     ) -> None:
-        """Bring the cached index to the version just written; one that is behind stays so."""
+        """Bring the cached index to the version just written; one that is behind stays so.
+
+        What is ``added`` takes the place of what the index holds of it, unless ``are_new`` says
+        that it holds nothing of it.
+        """
         loaded = self.cached(user_id)
         if loaded is None or loaded.space.version != space.version - 1:
             return
         if removed:
             loaded.index.remove(removed)
         if added:
-            loaded.index.add_many(list(added), np.stack(list(added.values())))
+            add = loaded.index.add_new if are_new else loaded.index.add_many
+            add(list(added), np.stack(list(added.values())))
         self.keep(user_id, space, loaded.index)
 
     def drop(self, user_id: str) -> None:

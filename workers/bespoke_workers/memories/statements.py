@@ -153,7 +153,6 @@ STORE = statement("""
             kind_marks = CAST(:kind_marks AS jsonb), policy_digest = :policy_digest
         WHERE user_id = :user_id AND version = :version
             AND (:may_wait OR stored_total + 1 < relevance_check_at)
-            AND NOT EXISTS (SELECT FROM job WHERE id = :id)
         RETURNING version
     ), stored AS (
         INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
@@ -166,12 +165,14 @@ STORE = statement("""
         SELECT :id, :task, :user_id, 'done', CAST(:result AS jsonb) FROM space
         RETURNING id
     )
-    SELECT EXISTS (SELECT FROM finished) AS is_stored,
-        EXISTS (SELECT FROM job WHERE id = :id) AS is_repeated
+    SELECT EXISTS (SELECT FROM finished) AS is_stored, CASE
+        WHEN EXISTS (SELECT FROM finished) THEN false
+        ELSE EXISTS (SELECT FROM job WHERE id = :id) END AS is_repeated
 """)
 """Store a memory and its job if nothing has changed since ``version`` and no check is due.
 
-If it is neither stored nor repeated, the version has moved or relevance has to be checked.
+If it is neither stored nor repeated, the version has moved or relevance has to be checked. A
+repeated job at the right version breaks the key of its row.
 """
 
 INSERT_MEMORY = statement("""

@@ -170,6 +170,7 @@ class Storing:
             done.compacted.space,
             removed=done.removed,
             added={fresh.payload.id: fresh.vector} if done.is_added else {},
+            are_new=True,
         )
 
 

@@ -100,7 +100,9 @@ class StoringMany:
     def _follow(self, user_id: str, new: Arrivals, done: Done) -> None:
         """Bring the cached index to the version just written."""
         added = new.by_id(set(done.gone))
-        self._loader.follow(user_id, done.compacted.space, removed=done.gone, added=added)
+        self._loader.follow(
+            user_id, done.compacted.space, removed=done.gone, added=added, are_new=True
+        )
 
 
 def after_all(space: Space, new: Arrivals, merges: list[Merge]) -> Space:

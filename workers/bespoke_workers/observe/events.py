@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from logging import INFO, getLogger
 from typing import Any
 
 from bespoke_workers.observe import logging
@@ -18,6 +19,7 @@ Event = Mapping[str, Any]
 Subscriber = Callable[[Event], object]
 
 _log = logging.quiet("bespoke.events")
+_lines = getLogger("bespoke.events")
 _subscriptions: list["_Subscription"] = []
 
 
@@ -56,15 +58,16 @@ def emit(name: str, *, user_id: str | None = None, **facts: Any) -> None:
 
     A subscriber that raises is logged and harms nobody: an event is not a way to fail a job.
     """
+    heard = [one.subscriber for one in _subscriptions if one.covers(name)]
+    if not heard and not _lines.isEnabledFor(INFO):
+        return  # as of most stores, nobody is told
     event = {"event": name, **facts}
     if user_id is not None:
         event["user"] = hashed(user_id)
     _log.info(**event)
-    for subscription in tuple(_subscriptions):
-        if not subscription.covers(name):
-            continue
+    for subscriber in heard:
         try:
-            subscription.subscriber(event)
+            subscriber(event)
         except Exception as error:  # noqa: BLE001  # a subscriber's failure is its own
             _log.warning("subscriber failed", about=name, error=type(error).__name__)
 
