@@ -118,8 +118,8 @@ def test_a_subscriber_may_end_its_subscription_while_it_is_told() -> None:
     assert told == ["once", "always", "always"]
 
 
-def test_an_event_without_subscribers_is_logged() -> None:
-    with capture_logs() as lines:
+def test_an_event_without_subscribers_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "bespoke.events"), capture_logs() as lines:
         events.emit("dspy.storage.save_start", program="support")
 
     assert lines == [
