@@ -11,10 +11,10 @@ import bespoke_workers
 from bespoke_schemas.memories import List
 from bespoke_schemas.toolset import ToolsetMisused
 from bespoke_workers import settings
+from bespoke_workers.database.portal import Portal
 from bespoke_workers.memories import toolset
 from bespoke_workers.memories.in_memory import InMemoryStore
 from bespoke_workers.memories.port import MemoryStore
-from bespoke_workers.memories.portal import Portal
 from tests.agents import Step, agent, observations, scripted
 from tests.integration.memory_workers import in_loop, worker
 
@@ -127,12 +127,10 @@ def test_sync_code_needs_no_loop_and_minds_none() -> None:
 @pytest.fixture
 def own_portal(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Portal]:
     monkeypatch.setenv("BESPOKE_DATABASE_URL", database_url)
-    settings.load.cache_clear()
-    own = Portal()
+    own = Portal(settings.read)
     monkeypatch.setattr(toolset, "portal", lambda: own)
     yield own
     own.close()
-    settings.load.cache_clear()
 
 
 @pytest.mark.usefixtures("talking", "own_portal")

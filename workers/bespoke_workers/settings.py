@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     kind_policies: Annotated[dict[str, dict[str, Any]], NoDecode] = Field(default_factory=dict)
     policy_rollout: str | None = None  # preset:percentage of the users without one of their own
     index_cache_mib: int = Field(default=256, ge=1)  # per worker process
+    program_cache: int = Field(default=256, ge=1)  # modules that for_user keeps, per process
     result_ttl_hours: int = Field(default=24, ge=1)
     export_before_share: float | None = Field(default=None, ge=0, le=1)  # None: never
     archive_days: int = Field(default=30, ge=1)

@@ -6,7 +6,9 @@ DSPy is imported where a module is at hand, never before.
 """
 
 from bespoke_schemas.program_state.applying import apply, check_fits, dump, separate
+from bespoke_schemas.program_state.copying import copier
 from bespoke_schemas.program_state.hybrid import Stored, assemble, own_part
+from bespoke_schemas.program_state.masters import Key, Master, Masters, Stats
 from bespoke_schemas.program_state.refusal import StateRefused
 from bespoke_schemas.program_state.shape import (
     SIGNATURE_LIMIT,
@@ -19,12 +21,17 @@ from bespoke_schemas.program_state.whitelist import SELF, clean_state, shown
 __all__ = [
     "SELF",
     "SIGNATURE_LIMIT",
+    "Key",
+    "Master",
+    "Masters",
     "StateRefused",
+    "Stats",
     "Stored",
     "apply",
     "assemble",
     "check_fits",
     "clean_state",
+    "copier",
     "dump",
     "fingerprint",
     "own_part",

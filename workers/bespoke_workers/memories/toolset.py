@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from bespoke_schemas import Payload, Result
 from bespoke_schemas.toolset import (
@@ -15,9 +16,10 @@ from bespoke_schemas.toolset import (
     ToolsetMisused,
     through_queue,
 )
+from bespoke_workers.database.portal import Portal, portal, wait
 from bespoke_workers.errors import Refused
 from bespoke_workers.memories.port import MemoryStore
-from bespoke_workers.memories.portal import portal, wait
+from bespoke_workers.memories.store import Memories
 
 
 class MemoryToolset(MemoryTools):
@@ -56,7 +58,7 @@ def _asking(
     def ask(payload: Payload[Any]) -> Result:
         chosen = loop or portal().loop
         _check(chosen)
-        method = getattr(store or portal().memories, payload.task.rpartition(".")[2])
+        method = getattr(store or _memories(portal()), payload.task.rpartition(".")[2])
         try:
             result: Result = wait(lambda: method(payload), chosen, timeout)
         except Refused as refused:
@@ -64,6 +66,20 @@ def _asking(
         return result
 
     return ask
+
+
+_made: WeakKeyDictionary[Portal, Memories] = WeakKeyDictionary()
+
+
+def _memories(portal: Portal) -> Memories:
+    """Return the memories that the settings describe, with connections of the portal's own.
+
+    Raises Misconfigured.
+    """
+    with portal.making:
+        if portal not in _made:
+            _made[portal] = Memories.from_settings(portal.database, portal.settings)
+        return _made[portal]
 
 
 def _check(loop: asyncio.AbstractEventLoop) -> None:

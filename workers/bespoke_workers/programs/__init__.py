@@ -1,1 +1,17 @@
-"""What can be optimized, and the library of its saved versions."""
+"""What can be optimized, the library of its saved versions, and ``for_user``, which serves them."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bespoke_workers.programs.serving import afor_user, for_user
+
+__all__ = ["afor_user", "for_user"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported at first use: whoever registers a program needs no database.
+    if name in __all__:
+        from bespoke_workers.programs import serving
+
+        return getattr(serving, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
