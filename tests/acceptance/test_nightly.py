@@ -93,6 +93,7 @@ def test_lost_runs_are_looked_for_and_old_rows_removed_by_one_entry_each(
     assert Counter(entry["task"] for entry in entries.values()) == {
         "bespoke.upkeep.nightly_tier": 3,
         "bespoke.upkeep.nightly_age": 1,
+        "bespoke.upkeep.nightly_cleanup": 1,
         "bespoke.upkeep.prune": 1,
         "bespoke.upkeep.reap": 1,
         "bespoke.upkeep.reembed": 1,

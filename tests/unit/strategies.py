@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
-from bespoke_schemas import Payload, memories
+from bespoke_schemas import Payload, memories, programs
 
 LONGEST = 30  # characters or entries of what is drawn; the limits have tests of their own
 
@@ -63,6 +63,10 @@ def _one_mode(fields: dict[str, Any]) -> bool:
     return not unasked and not (aged and (forced or dry)) and (dry or fields.get("preset") is None)
 
 
+def _one_owner(fields: dict[str, Any]) -> bool:
+    return not fields.get("shared") or fields.get("user_id") is None
+
+
 TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
     memories.Compact: _one_mode,
     memories.FindSimilar: _either,
@@ -70,6 +74,7 @@ TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
     memories.Restore: _run_or_memory,
     memories.Export: _one_target,
     memories.Import: _one_source,
+    programs.Cleanup: _one_owner,
 }
 """What a payload asks of its fields together."""
 

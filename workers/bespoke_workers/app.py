@@ -46,6 +46,7 @@ REAP = "bespoke.upkeep.reap"
 NIGHTLY_TIER = "bespoke.upkeep.nightly_tier"
 PRUNE = "bespoke.upkeep.prune"
 NIGHTLY_AGE = "bespoke.upkeep.nightly_age"
+NIGHTLY_CLEANUP = "bespoke.upkeep.nightly_cleanup"
 GO_ON = "bespoke.upkeep.go_on"
 REEMBED = "bespoke.upkeep.reembed"
 TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "jobs", "upkeep")
@@ -173,6 +174,11 @@ def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
     entries["nightly-age"] = {
         "task": NIGHTLY_AGE,
         "schedule": crontab(hour=str((hour + 1) % 24), minute=str(minute)),
+    }
+    entries["nightly-cleanup"] = {
+        "task": NIGHTLY_CLEANUP,
+        # After the batches of the night have had two hours for the versions that they save.
+        "schedule": crontab(hour=str((hour + 2) % 24), minute=str(minute)),
     }
     entries["nightly-prune"] = {
         "task": PRUNE,

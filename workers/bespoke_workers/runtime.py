@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bespoke_workers.programs.bundles import Bundles
     from bespoke_workers.programs.catalogue import Catalogue
     from bespoke_workers.programs.changing import Changing
+    from bespoke_workers.programs.cleaning import Cleaning
     from bespoke_workers.programs.library import Library
 
 _log = structlog.get_logger("bespoke.jobs")
@@ -151,6 +152,13 @@ class Runtime:
         from bespoke_workers.programs.changing import Changing
 
         return Changing(self.database, self.programs)
+
+    @cached_property
+    def cleaning(self) -> "Cleaning":
+        """How many versions are kept."""
+        from bespoke_workers.programs.cleaning import Cleaning
+
+        return Cleaning(self.database, self.settings, self.outbox)
 
     @cached_property
     def bundles(self) -> "Bundles":

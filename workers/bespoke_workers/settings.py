@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     lease_s: float = Field(default=60.0, gt=0)  # of an optimization, renewed every third of it
     optimization_seconds: float = Field(default=3600.0, gt=0)  # deadline of one user's run
     optimization_lm_calls: int | None = Field(default=None, ge=1)  # that one run may pay for
+    max_stored_programs: int = Field(default=100, ge=1)  # versions of one owner and program
     nightly_at: str = "02:00"  # local time in ``timezone``
     nightly_max_concurrent: int = Field(default=4, ge=1)
     database_pool: int = Field(default=4, ge=1)  # connections of one worker process

@@ -8,6 +8,7 @@ from bespoke_schemas.programs.changing import (
     Rollback,
     RolledBack,
 )
+from bespoke_schemas.programs.cleanup import CleanedUp, Cleanup
 from bespoke_schemas.programs.comparing import (
     Compare,
     Compared,
@@ -32,6 +33,8 @@ __all__ = [
     "Activate",
     "Activated",
     "Best",
+    "CleanedUp",
+    "Cleanup",
     "Compare",
     "Compared",
     "Comparison",

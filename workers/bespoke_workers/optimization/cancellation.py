@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.jobs import Cancel, Cancelled
 from bespoke_schemas.memories import Import
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
+from bespoke_schemas.programs import Cleanup
 from bespoke_workers import errors
 from bespoke_workers.database import once, records
 from bespoke_workers.database.engine import Database
@@ -21,6 +22,9 @@ from bespoke_workers.outbox import Outbox
 BEFORE = "cancelled before it began"
 UNKNOWN_TASK = ""
 """Whoever cancels a job knows its id alone; the job's own message brings the rest."""
+
+PAGED = (Import.task, Cleanup.task)
+"""Jobs that go page by page and look between two of them whether they were cancelled."""
 
 _log = structlog.get_logger("bespoke.jobs")
 
@@ -33,7 +37,7 @@ class Cancellation:
         self._outbox = outbox
 
     async def cancel(self, payload: Cancel) -> Cancelled:
-        """Stop a job: one that waits never begins, an optimization or import that runs is stopped.
+        """Stop a job: one that waits never begins, one that runs for long is stopped.
 
         A batch is stopped with all of its users. ``cancelled`` is False where the job has
         ended already, and ``reason`` says how.
@@ -67,7 +71,7 @@ async def _cancel(session: AsyncSession, job_id: UUID, ended: list[UUID]) -> Can
         ended.append(job_id)
         return Cancelled(cancelled=True, reason="it had not begun, and will not")
     job = await session.get_one(Job, job_id, with_for_update=True)
-    if (job.state, job.task) == (records.ACCEPTED, Import.task):  # between two of its pages
+    if job.state == records.ACCEPTED and job.task in PAGED:  # between two of its pages
         job.state, job.reason = "cancelled", WHILE_IT_RAN
         session.add(job)
         return Cancelled(cancelled=True, reason="it runs, and stops after the page that it is at")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from bespoke_schemas.programs import CleanedUp
 from bespoke_workers.database.tables import ProgramVersion
 from bespoke_workers.observe import events
 from bespoke_workers.programs import versions
@@ -73,4 +74,16 @@ def deleted(user_id: str | None, program: str, *, count: int, size_bytes: int) -
         program=program,
         deleted_count=count,
         size_bytes=size_bytes,
+    )
+
+
+def cleaned_up(user_id: str | None, program: str | None, result: CleanedUp) -> None:
+    """Tell that a cleanup has ended; after the commit."""
+    events.emit(
+        "dspy.storage.cleanup",
+        user_id=user_id,
+        **({} if program is None else {"program": program}),
+        deleted_count=result.deleted_count,
+        kept_count=result.kept_count,
+        size_bytes=result.size_bytes,
     )

@@ -69,3 +69,9 @@ async def activate(payload: programs.Activate, this: Runtime) -> programs.Activa
 async def rollback(payload: programs.Rollback, this: Runtime) -> programs.RolledBack:
     """Put the version into use that was in use before."""
     return await this.changing.rollback(payload)
+
+
+@serves(programs.Cleanup)
+async def cleanup(payload: programs.Cleanup, this: Runtime) -> programs.CleanedUp | None:
+    """Delete versions that are too many; a long cleanup goes back to the end of its queue."""
+    return await this.cleaning.clean_up(payload)

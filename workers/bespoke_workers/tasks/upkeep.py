@@ -2,7 +2,16 @@
 
 from uuid import UUID
 
-from bespoke_workers.app import GO_ON, NIGHTLY_AGE, NIGHTLY_TIER, PRUNE, REAP, REEMBED, internal
+from bespoke_workers.app import (
+    GO_ON,
+    NIGHTLY_AGE,
+    NIGHTLY_CLEANUP,
+    NIGHTLY_TIER,
+    PRUNE,
+    REAP,
+    REEMBED,
+    internal,
+)
 from bespoke_workers.runtime import Runtime
 
 
@@ -23,6 +32,12 @@ async def reap(this: Runtime) -> None:
 async def nightly_age(this: Runtime) -> None:
     """Enqueue tonight's removal of what is too old, for users who store nothing any more."""
     this.rounds.enqueue_nightly()
+
+
+@internal(NIGHTLY_CLEANUP)
+async def nightly_cleanup(this: Runtime) -> None:
+    """Enqueue tonight's cleanup of everybody's versions."""
+    this.cleaning.enqueue_nightly()
 
 
 @internal(GO_ON)
