@@ -1,11 +1,8 @@
 """The `bespoke` command: its answers, its exit codes, and one line for what is wrong."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,40 +11,10 @@ import pytest
 from bespoke_schemas.queues import Queue
 from bespoke_workers import __version__
 from bespoke_workers.database import migrate
+from tests.acceptance.commands import PASSWORD, Bespoke
 from tests.nodes.process import ProcessContainer
 
-PASSWORD = "hunter2-the-password"
 COMMANDS = ("worker", "beat", "flower")
-SECONDS = 60
-
-
-class Bespoke:
-    """Runs `bespoke` commands and looks for passwords in all that they print."""
-
-    def __init__(self, home: Path) -> None:
-        self.env = {**os.environ, "BESPOKE_HOME": str(home), "HOME": str(home)}
-
-    def __call__(
-        self, *arguments: str, env: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "bespoke_workers.cli", *arguments],
-            env={**self.env, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert PASSWORD not in done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    def refused(self, *arguments: str, env: Mapping[str, str] | None = None, code: int = 2) -> str:
-        """Return the one line with which a command ends."""
-        done = self(*arguments, env=env)
-        assert (done.returncode, done.stdout) == (code, ""), done
-        (line,) = done.stderr.splitlines()
-        assert line.startswith("bespoke: ")
-        return line.removeprefix("bespoke: ")
 
 
 @pytest.fixture

@@ -62,14 +62,19 @@ def look(config: Settings) -> Status:
     return Status(not problems, problems, workers, _waiting(config))
 
 
-def _workers(config: Settings) -> dict[str, list[str]]:
+def consumed(config: Settings) -> dict[str, set[str]]:
+    """Return the queues that each worker consumes, of the workers that answer."""
     from bespoke_workers.app import make_celery
 
     inspect = make_celery(lambda: config).control.inspect(timeout=PING_SECONDS)
     answers = inspect.active_queues() or {}
+    return {name: {queue["name"] for queue in queues} for name, queues in answers.items()}
+
+
+def _workers(config: Settings) -> dict[str, list[str]]:
     return {
-        name: sorted({_family(queue["name"]) for queue in consumed})
-        for name, consumed in sorted(answers.items())
+        name: sorted({_family(queue) for queue in queues})
+        for name, queues in sorted(consumed(config).items())
     }
 
 
