@@ -86,7 +86,7 @@ def test_a_refusal_is_one_line_with_the_reason(bespoke: Bespoke, start_worker: S
     assert line.startswith("unknown program 'nowhere'; registered: ")
     assert bespoke.refused("exports", "import-programs", "gone.gz", code=1).startswith("no bundle")
     loaded = bespoke("programs", "load", str(uuid4()), "--json")
-    assert (loaded.returncode, json.loads(loaded.stdout)) == (0, {"version": None})
+    assert (loaded.returncode, json.loads(loaded.stdout)["version"]) == (0, None)
 
 
 def test_an_optimization_is_followed_by_a_bar(
@@ -132,7 +132,7 @@ def test_ctrl_c_leaves_the_job_to_the_workers(
     assert f"`bespoke jobs watch {job_id}`" in line
     start_worker("programs")
     watched = bespoke("jobs", "watch", job_id)
-    assert (watched.returncode, watched.stdout.split()) == (0, ["version", "-"])
+    assert (watched.returncode, watched.stdout.split()[:2]) == (0, ["version", "-"])
 
 
 def test_a_job_that_no_worker_takes_is_not_waited_for(bespoke: Bespoke) -> None:

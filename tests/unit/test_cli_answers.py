@@ -1,6 +1,7 @@
 """Answers are tables and lines that people read, and never act on their terminal."""
 
 import io
+import shlex
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from bespoke_schemas import Result, examples, memories, optimization, payload_ty
 from bespoke_schemas.jobs import Progress
 from bespoke_workers.cli import bars, units
 from bespoke_workers.cli.asking import Look
+from bespoke_workers.cli.payload_commands import command, payload_of
 from bespoke_workers.cli.showing import PIPED_WIDTH, print_result
 from tests.unit.strategies import _fields as results
 
@@ -69,7 +71,7 @@ def test_a_single_answer_is_names_and_values() -> None:
 
 
 def test_what_is_missing_is_an_answer() -> None:
-    assert shown(programs.Loaded(version=None)).split() == ["version", "-"]
+    assert shown(programs.Loaded(version=None)).splitlines()[0].split() == ["version", "-"]
 
 
 def test_a_state_is_not_shown_and_said_where_it_is() -> None:
@@ -81,6 +83,43 @@ def test_a_state_is_not_shown_and_said_where_it_is() -> None:
     assert "12.3 kB" in told
     assert '{"python": "3.12"}' not in told
     assert "metadata python" in told
+
+
+def test_the_cursor_of_the_next_page_can_be_given_as_it_is_told() -> None:
+    cursor = programs.Cursor(saved_at=NOW, program_id=ID)
+
+    told = shown(programs.Found(versions=(), next=cursor)).splitlines()[-1]
+
+    given = shlex.split(told.removeprefix("next"))
+    asked = command("find", programs.Find)
+    payload = payload_of(programs.Find, asked.make_context("find", given).params)
+    assert isinstance(payload, programs.Find)
+    assert payload.after == cursor
+
+
+def test_listings_deep_in_an_answer_are_tables_of_their_own() -> None:
+    point = programs.Point(
+        program_id=ID, saved_at=NOW, score=0.5, optimizer=None, promoted=True, active=True
+    )
+    trend = programs.Trend(
+        improvement_percentage=None, first_score=0.5, last_score=0.5, best_score=0.5, count=1,
+        points=(point,),
+    )  # fmt: skip
+    summary = programs.Summary(
+        total_programs=1, avg_score=0.5, best_score=0.5, best=ID, first_saved_at=NOW,
+        last_saved_at=NOW,
+    )  # fmt: skip
+    history = programs.ProgramHistory(
+        summary=summary,
+        optimizer_stats={},
+        trends=programs.Trends(improvement_percentage=None, programs={"support": trend}),
+    )
+
+    head, row, *rest = shown(history).splitlines()
+
+    assert head.split()[:2] == ["program", "id"]
+    assert row.startswith(str(ID))
+    assert any(line.split() == ["summary", "total", "programs", "1"] for line in rest)
 
 
 def test_a_table_fits_the_terminal_by_leaving_columns_out() -> None:
@@ -102,7 +141,7 @@ def test_what_a_user_said_does_nothing_to_a_terminal() -> None:
 
 @pytest.mark.parametrize("kind", sorted(RESULTS, key=str))
 @given(drawing=st.data())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_every_answer_can_be_shown(kind: type[Result], drawing: st.DataObject) -> None:
     answer = kind.model_validate(drawing.draw(results(kind)))
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bespoke_schemas import Result
-from bespoke_workers.cli import columns, units
+from bespoke_workers.cli import columns, parameters, units
 
 UNSHOWN = {"state", "records"}
 """Fields that may be large and are whole only as JSON: states, and memories in bulk."""
@@ -21,6 +22,19 @@ DETAILS = {
 PIPED_WIDTH = 100_000
 """Characters of a line that goes to a program and not to a terminal: it is never wrapped."""
 ROWS = 20  # of a mapping within an answer
+NEXT = "next"
+"""A field with the cursor of the page after this one, which commands take as ``--after``."""
+
+ALONE = {"version", "memory", "job"}
+"""Fields that are all of what was asked for, so that what is in them needs no prefix."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Rows of a table, from wherever in an answer."""
+
+    rows: Sequence[Any]
+
 
 Pair = tuple[str, Any]
 
@@ -28,15 +42,13 @@ Pair = tuple[str, Any]
 def print_result(result: Result, console: Console | None = None) -> None:
     """Print a result on the standard output; without colours and wrapping if it is piped."""
     console = console or _console()
-    tables: list[tuple[str, Sequence[BaseModel]]] = []
-    pairs: list[Pair] = []
-    for name, value in _fields(result):
-        if _is_listing(result, name, value):
-            tables.append((name, value))
-        else:
-            pairs.extend(_pairs(name, value))
+    found = list(_inside(result))
+    tables = [(name, value.rows) for name, value in found if isinstance(value, Listing)]
+    pairs = [(name, value) for name, value in found if not isinstance(value, Listing)]
     with console.capture() as printed:
         for name, rows in tables:
+            if len(tables) > 1:
+                console.print(Text(units.label(name)), style="bold")
             _print_table(console, name, rows)
         if pairs:
             _print_pairs(console, pairs)
@@ -49,31 +61,29 @@ def _console() -> Console:
     return Console(width=PIPED_WIDTH if piped else None, highlight=False, emoji=False, markup=False)
 
 
-def _is_listing(result: Result, name: str, value: object) -> bool:
-    if name in UNSHOWN or not isinstance(value, tuple | list):
-        return False
-    if value:
-        return isinstance(value[0], BaseModel)
-    return "total" in type(result).model_fields or len(type(result).model_fields) == 1
-
-
-def _fields(model: BaseModel) -> Iterator[Pair]:
-    return ((name, getattr(model, name)) for name in type(model).model_fields)
+def _inside(model: BaseModel) -> Iterator[Pair]:
+    """Yield names and values, those within other models and mappings each by itself."""
+    for name, info in type(model).model_fields.items():
+        value = getattr(model, name)
+        is_listing = parameters.shape(info) is parameters.Shape.LINES
+        if is_listing and name not in UNSHOWN and value is not None:
+            yield name, Listing(value)
+        else:
+            yield from _pairs(name, value)
 
 
 def _pairs(name: str, value: Any) -> Iterator[Pair]:
-    """Yield names and values; what lies within a model or a mapping, each by itself."""
     if name in UNSHOWN and value:
         yield name, "not shown; --json and -o FILE have it"
+    elif name == NEXT and isinstance(value, BaseModel):
+        yield name, f"--after '{value.model_dump_json()}'"
     elif isinstance(value, BaseModel):
-        inner = [(key, one) for key, one in _fields(value) if one is not None]
-        alone = name in {"version", "memory"}  # what was asked for: no prefix
-        for key, one in inner:
-            for below, said in _pairs(key, one):
-                yield (below if alone else f"{name} {below}"), said
+        for key, one in _inside(value):
+            if one is not None:
+                yield (key if name in ALONE else f"{name} {key}"), one
     elif isinstance(value, dict) and value and all(_is_plain(one) for one in value.values()):
         for key, one in list(value.items())[:ROWS]:
-            yield f"{name} {units.harmless(str(key))}", one
+            yield from _pairs(f"{name} {units.harmless(str(key))}", one)
         if len(value) > ROWS:
             yield name, f"{len(value) - ROWS} more; --json has them"
     else:
@@ -94,11 +104,11 @@ def _print_pairs(console: Console, pairs: list[Pair]) -> None:
     console.print(table)
 
 
-def _print_table(console: Console, name: str, models: Sequence[BaseModel]) -> None:
-    if not models:
+def _print_table(console: Console, name: str, rows: Sequence[Any]) -> None:
+    if not rows:
         console.print(Text(f"no {units.label(name)}"))
         return
-    cells = [dict(_cells(row)) for row in models]
+    cells = [dict(_cells(row)) for row in rows]
     widths, left_out = columns.fitting(cells, console.width)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for key, width in widths.items():
@@ -111,8 +121,12 @@ def _print_table(console: Console, name: str, models: Sequence[BaseModel]) -> No
         console.print(Text(said), style="dim")
 
 
-def _cells(row: BaseModel, depth: int = 0) -> Iterator[tuple[str, str]]:
-    for name, value in _fields(row):
+def _cells(row: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+    if isinstance(row, dict):  # one made of names that the application chose
+        yield from ((units.harmless(str(key)), units.value("", one)) for key, one in row.items())
+        return
+    for name in type(row).model_fields:
+        value = getattr(row, name)
         if name in UNSHOWN or name in DETAILS:
             continue
         if isinstance(value, BaseModel) and depth == 0:

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 NOTHING = "-"
 BYTES = ("B", "kB", "MB", "GB", "TB")
+LONGEST_SECONDS = 1e12
+"""What is longer is a mistake, and told as it is."""
 BIDIRECTIONAL = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 """Characters that make a line read otherwise than it is."""
 
@@ -63,7 +65,7 @@ def size(given: float) -> str:
 def duration(seconds: float) -> str:
     """Return a span of time in the two largest units that it has."""
     sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
-    if seconds < 60:
+    if seconds < 60 or seconds > LONGEST_SECONDS:
         return f"{sign}{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
