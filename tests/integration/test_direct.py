@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import uuid7
 from bespoke_workers.database.direct import Taken
@@ -23,6 +24,11 @@ FAILING = statement("INSERT INTO job (id, task, state) VALUES (:id, :task, NULL)
 async def pid(database: Database) -> int:
     async with database.direct() as connection:
         return int((await connection.execute(PID)).one().pid)
+
+
+async def pid_in(session: AsyncSession) -> int:
+    connection = await session.connection()
+    return int((await connection.execute(PID)).one().pid)
 
 
 async def cut(database: Database, pid: int) -> None:
@@ -185,3 +191,24 @@ async def test_a_transaction_that_was_cancelled_leaves_the_connection_usable(
             await hanging
         assert await pid(database) > 0
         assert await rows(database, "SELECT * FROM job") == []
+
+
+@in_loop
+async def test_one_connection_is_kept_and_leaves_sessions_the_rest(database_url: str) -> None:
+    database = Database(database_url, pool_size=3)
+    first = await pid(database)
+    assert await pid(database) == first
+    async with database.transaction() as one, database.transaction() as other:
+        pids = {await pid_in(session) for session in (one, other)}
+    assert len(pids) == 2
+    assert first not in pids
+    await database.close()
+
+
+@in_loop
+async def test_a_small_pool_keeps_nothing_back(database_url: str) -> None:
+    database = Database(database_url, pool_size=1)
+    first = await pid(database)
+    async with database.transaction() as session:
+        assert await pid_in(session) == first
+    await database.close()

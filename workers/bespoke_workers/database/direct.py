@@ -80,42 +80,59 @@ Connection = AsyncConnection | Direct
 """What text statements are executed on: within a session, or past it."""
 
 
-@asynccontextmanager
-async def checked_out(engine: AsyncEngine) -> AsyncIterator[Any]:
-    """Take asyncpg's own connection from an engine's pool; each statement is a transaction."""
-    pooled = await engine.raw_connection()
-    connection: Any = pooled.driver_connection
-    while connection.is_closed():  # by the server, while it lay in the pool
-        await greenlet_spawn(pooled.invalidate)
-        pooled = await engine.raw_connection()
-        connection = pooled.driver_connection
-    try:
-        yield connection
-    except asyncpg.InterfaceError:
-        if connection.is_closed():  # and what was tried on it since is no bug
-            raise asyncpg.ConnectionDoesNotExistError from None
-        raise
-    finally:
-        # A rollback that was cut off leaves a transaction open, which nobody may inherit.
-        if connection.is_closed() or connection.is_in_transaction():
+class Lines:
+    """Connections of an engine's pool, taken past SQLAlchemy; up to ``kept`` stay taken.
+
+    Taking one from the pool and giving it back costs as much as a small statement.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, kept: int) -> None:
+        self._engine = engine
+        self._kept = kept
+        self._idle: list[Any] = []
+
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[Any]:
+        """Take asyncpg's own connection; each statement on it is a transaction."""
+        pooled = self._idle.pop() if self._idle else await self._engine.raw_connection()
+        connection: Any = pooled.driver_connection
+        while connection.is_closed():  # by the server, while it lay here or in the pool
             await greenlet_spawn(pooled.invalidate)
-        else:
-            await greenlet_spawn(pooled.close)
-
-
-@asynccontextmanager
-async def begun(engine: AsyncEngine) -> AsyncIterator[Direct]:
-    """Open a transaction that is committed at the end, or nothing of it."""
-    async with checked_out(engine) as connection:
-        opened = connection.transaction()
-        await opened.start()
+            pooled = await self._engine.raw_connection()
+            connection = pooled.driver_connection
         try:
-            yield Direct(connection)
-        except BaseException:
-            if not connection.is_closed():  # else it is rolled back, and the first error tells more
-                await opened.rollback()
+            yield connection
+        except asyncpg.InterfaceError:
+            if connection.is_closed():  # and what was tried on it since is no bug
+                raise asyncpg.ConnectionDoesNotExistError from None
             raise
-        await opened.commit()
+        finally:
+            # A rollback that was cut off leaves a transaction open, which nobody may inherit.
+            if connection.is_closed() or connection.is_in_transaction():
+                await greenlet_spawn(pooled.invalidate)
+            elif len(self._idle) < self._kept:
+                self._idle.append(pooled)
+            else:
+                await greenlet_spawn(pooled.close)
+
+    @asynccontextmanager
+    async def begun(self) -> AsyncIterator[Direct]:
+        """Open a transaction that is committed at the end, or nothing of it."""
+        async with self.taken() as connection:
+            opened = connection.transaction()
+            await opened.start()
+            try:
+                yield Direct(connection)
+            except BaseException:
+                if not connection.is_closed():  # else it is rolled back; the first error tells more
+                    await opened.rollback()
+                raise
+            await opened.commit()
+
+    async def give_back(self) -> None:
+        """Let go of the connections that were kept."""
+        while self._idle:
+            await greenlet_spawn(self._idle.pop().close)
 
 
 @lru_cache(maxsize=1024)

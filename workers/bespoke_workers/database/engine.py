@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_workers.database.direct import Direct, begun, checked_out
+from bespoke_workers.database.direct import Direct, Lines
 from bespoke_workers.errors import BespokeError, Misconfigured, Refused, Transient, Unusable
 
 STATEMENT_TIMEOUT_MS = 60_000
@@ -36,6 +36,9 @@ TRANSIENT_CLASSES = frozenset({"08", "53"})
 ERASED, BEING_ERASED = "BS001", "BS002"
 """What the database's function ``admitted`` raises about a job of an erased user."""
 
+LEAST_TO_KEEP = 3
+"""Connections of a pool from which one may stay taken: a job's session may need a second one."""
+
 
 class Database:
     """The engine and what is opened on it. Not to be used across a fork."""
@@ -57,6 +60,7 @@ class Database:
                 },
             },
         )
+        self._lines = Lines(self.engine, kept=1 if pool_size >= LEAST_TO_KEEP else 0)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
@@ -78,18 +82,19 @@ class Database:
     async def direct(self) -> AsyncIterator[Direct]:
         """Take a connection past SQLAlchemy: each statement is a transaction of its own."""
         with translated():
-            async with checked_out(self.engine) as connection:
+            async with self._lines.taken() as connection:
                 yield Direct(connection)
 
     @asynccontextmanager
     async def direct_transaction(self) -> AsyncIterator[Direct]:
         """Open a transaction past SQLAlchemy that is committed at the end, or none of it."""
         with translated():
-            async with begun(self.engine) as connection:
+            async with self._lines.begun() as connection:
                 yield connection
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._lines.give_back()
         await self.engine.dispose()
 
 
