@@ -67,6 +67,10 @@ def _one_owner(fields: dict[str, Any]) -> bool:
     return not fields.get("shared") or fields.get("user_id") is None
 
 
+def _state_or_version(fields: dict[str, Any]) -> bool:
+    return (fields.get("state") is None) != (fields.get("program_id") is None)
+
+
 TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
     memories.Compact: _one_mode,
     memories.FindSimilar: _either,
@@ -74,6 +78,7 @@ TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
     memories.Restore: _run_or_memory,
     memories.Export: _one_target,
     memories.Import: _one_source,
+    programs.Checkpoint: _state_or_version,
     programs.Cleanup: _one_owner,
 }
 """What a payload asks of its fields together."""

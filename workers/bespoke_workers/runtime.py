@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bespoke_workers.programs.bundles import Bundles
     from bespoke_workers.programs.catalogue import Catalogue
     from bespoke_workers.programs.changing import Changing
+    from bespoke_workers.programs.checkpoints import Checkpoints
     from bespoke_workers.programs.cleaning import Cleaning
     from bespoke_workers.programs.library import Library
 
@@ -159,6 +160,13 @@ class Runtime:
         from bespoke_workers.programs.cleaning import Cleaning
 
         return Cleaning(self.database, self.settings, self.outbox)
+
+    @cached_property
+    def checkpoints(self) -> "Checkpoints":
+        """Versions with a name to come back to."""
+        from bespoke_workers.programs.checkpoints import Checkpoints
+
+        return Checkpoints(self.database, self.programs)
 
     @cached_property
     def bundles(self) -> "Bundles":

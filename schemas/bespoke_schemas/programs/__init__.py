@@ -8,6 +8,12 @@ from bespoke_schemas.programs.changing import (
     Rollback,
     RolledBack,
 )
+from bespoke_schemas.programs.checkpoints import (
+    Checkpoint,
+    Checkpointed,
+    RestoreCheckpoint,
+    Restored,
+)
 from bespoke_schemas.programs.cleanup import CleanedUp, Cleanup
 from bespoke_schemas.programs.comparing import (
     Compare,
@@ -33,6 +39,8 @@ __all__ = [
     "Activate",
     "Activated",
     "Best",
+    "Checkpoint",
+    "Checkpointed",
     "CleanedUp",
     "Cleanup",
     "Compare",
@@ -52,6 +60,8 @@ __all__ = [
     "Point",
     "PredictorDifference",
     "ProgramHistory",
+    "RestoreCheckpoint",
+    "Restored",
     "Rollback",
     "RolledBack",
     "Save",

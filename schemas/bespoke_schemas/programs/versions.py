@@ -9,7 +9,11 @@ from bespoke_schemas.payload import Result
 
 
 class Version(Result):
-    """One saved version of a program; ``user_id`` is None for the shared base."""
+    """One saved version of a program; ``user_id`` is None for the shared base.
+
+    ``checkpoint`` is the name of one that is a checkpoint, and ``checkpoint_of`` the optimization
+    that made it.
+    """
 
     program_id: UUID
     user_id: str | None
@@ -26,6 +30,8 @@ class Version(Result):
     parent_id: UUID | None
     size_bytes: int
     saved_at: Moment
+    checkpoint: str | None = None
+    checkpoint_of: UUID | None = None
 
 
 class VersionSummary(Result):

@@ -179,8 +179,10 @@ class Library:
         tags: Sequence[str] = (),
         description: str = "",
         metadata: Mapping[str, Any] | None = None,
+        checkpoint: str | None = None,
+        checkpoint_of: UUID | None = None,
     ) -> ProgramVersion:
-        """Insert a version in the session's transaction and return its row.
+        """Insert a version, or a checkpoint by its name, in the session's transaction.
 
         A user's version holds what of the program is the user's own; what the state has for
         shared predictors is left out. Call ``announce`` after the commit. Raises Refused if the
@@ -207,6 +209,8 @@ class Library:
                 parent_id=parent_id,
                 size_bytes=versions.size_bytes(kept),
                 saved_at=datetime.now(UTC),
+                checkpoint=checkpoint,
+                checkpoint_of=checkpoint_of,
             )
             inserting = statement.on_conflict_do_nothing().returning(ProgramVersion)
             version: ProgramVersion | None = (await session.exec(inserting)).scalar_one_or_none()

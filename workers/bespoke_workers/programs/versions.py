@@ -32,6 +32,8 @@ def answer(row: ProgramVersion) -> Version:
         parent_id=row.parent_id,
         size_bytes=row.size_bytes,
         saved_at=row.saved_at,
+        checkpoint=row.checkpoint,
+        checkpoint_of=row.checkpoint_of,
     )
 
 

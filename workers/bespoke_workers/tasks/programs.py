@@ -75,3 +75,17 @@ async def rollback(payload: programs.Rollback, this: Runtime) -> programs.Rolled
 async def cleanup(payload: programs.Cleanup, this: Runtime) -> programs.CleanedUp | None:
     """Delete versions that are too many; a long cleanup goes back to the end of its queue."""
     return await this.cleaning.clean_up(payload)
+
+
+@serves(programs.Checkpoint)
+async def checkpoint(payload: programs.Checkpoint, this: Runtime) -> programs.Checkpointed:
+    """Save a checkpoint."""
+    return await this.checkpoints.save(payload)
+
+
+@serves(programs.RestoreCheckpoint)
+async def restore_checkpoint(
+    payload: programs.RestoreCheckpoint, this: Runtime
+) -> programs.Restored:
+    """Load the newest checkpoint of a name, or put its state into use."""
+    return await this.checkpoints.restore(payload)
