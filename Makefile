@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 # The stamp holds no time but follows what was installed, so a second run installs nothing.
 INSTALLED := $(VENV)/installed
 PEERS := .venv-peers/installed
+TRACKING := .venv-tracking/installed
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo $$python; break; }; done)
@@ -31,9 +32,9 @@ up: $(INSTALLED) ## Run PostgreSQL, Redis, workers, beat and Flower until Ctrl-C
 
 ##@ Develop
 .PHONY: install test check lint types imports format chaos bench lock
-install: $(INSTALLED) ## Install everything into .venv
+install: $(INSTALLED) $(TRACKING) ## Install everything into .venv
 
-test: $(INSTALLED) ## Run the tests, with the short form of the chaos run (TESTS=path for some)
+test: $(INSTALLED) $(TRACKING) ## Run the tests, with the short form of the chaos run (TESTS=path for some)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(TESTS)
 
 check: lint types imports test ## Everything that CI runs: lint, types, imports, tests
@@ -64,10 +65,19 @@ $(PEERS): benchmarks/peers.lock $(INSTALLED)
 	$(BIN)/uv pip sync --quiet --python .venv-peers --require-hashes benchmarks/peers.lock
 	@touch $@
 
+# The MLflow server that tests track with; apart, since only its client is what workers install.
+$(TRACKING): tests/tracking.lock $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-tracking
+	$(BIN)/uv pip sync --quiet --python .venv-tracking --require-hashes tests/tracking.lock
+	@touch $@
+
 lock: $(INSTALLED) ## Resolve requirements.lock anew
 	$(BIN)/uv lock --upgrade
 	$(BIN)/uv export --quiet --all-groups --no-emit-workspace --no-header --no-annotate \
 		--format requirements-txt --output-file requirements.lock
+	grep --only-matching '^mlflow-skinny==[^ ]*' requirements.lock | sed 's/-skinny//' \
+		| $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+		--output-file tests/tracking.lock -
 
 $(INSTALLED): requirements.lock pyproject.toml schemas/pyproject.toml api_client/pyproject.toml \
 		workers/pyproject.toml

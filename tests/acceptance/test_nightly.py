@@ -18,6 +18,7 @@ NIGHTS = {
         for zone in ("UTC", "Asia/Tokyo", "America/New_York", "Asia/Kolkata")
     },
     "late": {"nightly_at": "23:15"},
+    "tracked": {"mlflow_uri": "http://127.0.0.1:5000"},
 }
 # Reads the schedule as beat does, and computes when each entry is due next after a moment.
 LOOK = """
@@ -98,6 +99,16 @@ def test_lost_runs_are_looked_for_and_old_rows_removed_by_one_entry_each(
         "bespoke.upkeep.reap": 1,
         "bespoke.upkeep.reembed": 1,
     }
+
+
+def test_mlflow_is_told_every_so_often_where_it_is_configured(
+    schedules: dict[str, Entries], entries: Entries
+) -> None:
+    tell = schedules["tracked"]["tell-mlflow"]
+
+    assert "tell-mlflow" not in entries
+    assert tell["known"]
+    assert 0 < tell["in_s"] == tell["options"]["expires"] <= 60
 
 
 def test_every_entry_is_a_task_that_a_worker_has(entries: Entries) -> None:

@@ -214,8 +214,28 @@ def test_the_night_has_an_hour_and_a_minute(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.read().nightly == (23, 5)
 
 
+@pytest.mark.parametrize(
+    "url", [f"sqlite:///{PASSWORD}.db", f"file:///{PASSWORD}", f"{PASSWORD}:x@host", "https://:x"]
+)
+def test_a_wrong_url_of_mlflow_is_named_and_its_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("BESPOKE_MLFLOW_URI", url)
+    with pytest.raises(Misconfigured) as refused:
+        settings.read().mlflow()
+    assert str(refused.value).startswith("BESPOKE_MLFLOW_URI: not the URL of an MLflow tracking")
+    assert PASSWORD not in str(refused.value)
+
+
 def test_no_printer_shows_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "BROKER_URL", "RESULT_URL", "LM_API_KEY", "FLOWER_BASIC_AUTH"):
+    for name in (
+        "DATABASE_URL",
+        "BROKER_URL",
+        "RESULT_URL",
+        "LM_API_KEY",
+        "FLOWER_BASIC_AUTH",
+        "MLFLOW_URI",
+    ):
         monkeypatch.setenv(f"BESPOKE_{name}", f"redis://:{PASSWORD}@host/0")
 
     read = settings.read()

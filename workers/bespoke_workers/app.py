@@ -49,6 +49,7 @@ NIGHTLY_AGE = "bespoke.upkeep.nightly_age"
 NIGHTLY_CLEANUP = "bespoke.upkeep.nightly_cleanup"
 GO_ON = "bespoke.upkeep.go_on"
 REEMBED = "bespoke.upkeep.reembed"
+TRACK = "bespoke.upkeep.track"
 TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "jobs", "upkeep")
 
 UNACKED = "bespoke.unacked"
@@ -64,6 +65,7 @@ RETRY_DOUBLINGS = 6
 """After these the cap is reached; an outage of a day would else overflow the power."""
 REAP_EVERY_SECONDS = 10.0
 REEMBED_EVERY_SECONDS = 60.0
+TRACK_EVERY_SECONDS = 30.0
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT", bound=Result)
@@ -195,6 +197,12 @@ def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
         "schedule": schedule(REEMBED_EVERY_SECONDS),
         "options": {"expires": REEMBED_EVERY_SECONDS},
     }
+    if config.mlflow() is not None:
+        entries["tell-mlflow"] = {
+            "task": TRACK,
+            "schedule": schedule(TRACK_EVERY_SECONDS),
+            "options": {"expires": TRACK_EVERY_SECONDS},
+        }
     return entries
 
 

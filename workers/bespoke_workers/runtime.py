@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.batches import Batches
     from bespoke_workers.optimization.cancellation import Cancellation
     from bespoke_workers.optimization.optimization import Optimization
+    from bespoke_workers.optimization.tracking import Tracking
     from bespoke_workers.programs.bundles import Bundles
     from bespoke_workers.programs.catalogue import Catalogue
     from bespoke_workers.programs.changing import Changing
@@ -196,6 +197,13 @@ class Runtime:
         from bespoke_workers.optimization.batches import Batches
 
         return Batches(self.database, self.settings, self.outbox)
+
+    @cached_property
+    def tracking(self) -> "Tracking":
+        """What MLflow is told."""
+        from bespoke_workers.optimization.tracking import Tracking
+
+        return Tracking(self.database, self.settings)
 
     @cached_property
     def cancellation(self) -> "Cancellation":

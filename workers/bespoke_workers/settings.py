@@ -18,6 +18,7 @@ PREFIX = "BESPOKE_"
 DATABASE_SCHEME = "postgresql+asyncpg"
 REDIS_FORM = "redis://:password@host:6379/0"
 BROKER_SCHEMES = ("redis", "rediss")
+MLFLOW_SCHEMES = ("http", "https")
 
 
 class Settings(BaseSettings):
@@ -67,6 +68,8 @@ class Settings(BaseSettings):
     max_stored_programs: int = Field(default=100, ge=1)  # versions of one owner and program
     nightly_at: str = "02:00"  # local time in ``timezone``
     nightly_max_concurrent: int = Field(default=4, ge=1)
+    mlflow_uri: SecretStr | None = None  # of a tracking server; None: nothing is tracked
+    mlflow_state: bool = False  # whether MLflow also gets each new version's state
     database_pool: int = Field(default=4, ge=1)  # connections of one worker process
     flower_port: int = Field(default=5555, ge=0, le=65535)
     flower_basic_auth: SecretStr | None = None  # user:password
@@ -160,6 +163,19 @@ class Settings(BaseSettings):
         url = _reveal(self.result_url)
         return self.broker() if url is None else _checked_redis(url, "RESULT_URL")
 
+    def mlflow(self) -> str | None:
+        """Return the URL of the MLflow tracking server, if there is one.
+
+        Raises Misconfigured where it is not an HTTP URL.
+        """
+        url = _reveal(self.mlflow_uri)
+        if url is not None and (_scheme(url) not in MLFLOW_SCHEMES or not _leads_to_a_host(url)):
+            raise Misconfigured(
+                f"{PREFIX}MLFLOW_URI: not the URL of an MLflow tracking server; set it to "
+                "https://host:5000, or https://user:password@host:5000"
+            )
+        return url
+
     def _local(self, key: str) -> str | None:
         try:
             address = json.loads((self.home / "stack.json").read_text())
@@ -232,10 +248,16 @@ def _checked_redis(url: str, name: str) -> str:
 
 
 def _leads_to_redis(url: str) -> bool:
+    if not _leads_to_a_host(url):
+        return False
+    number = urlsplit(url).path.strip("/")
+    return not number or number.isdecimal()
+
+
+def _leads_to_a_host(url: str) -> bool:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    number = parts.path.strip("/")
-    return bool(host) and (not number or number.isdecimal())
+    return bool(host)

@@ -36,6 +36,14 @@ def check_broker(settings: Settings) -> None:
             ) from None
 
 
+def check_tracking(settings: Settings) -> None:
+    """Raise Misconfigured where MLflow is to be told of optimizations and cannot be."""
+    if settings.mlflow() is not None:
+        from bespoke_workers.optimization import mlflow_server
+
+        mlflow_server.require()
+
+
 def problems(settings: Settings) -> list[str]:
     """Return what is wrong with the servers, one line each."""
     found = []

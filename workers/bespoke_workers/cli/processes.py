@@ -54,6 +54,7 @@ def worker(
         _check_queues("--exclude", exclude)
     config = settings.load()
     if not checked:
+        preflight.check_tracking(config)
         preflight.check_broker(config)
         preflight.check_database(config)
     if pool == "solo" and concurrency > 1:

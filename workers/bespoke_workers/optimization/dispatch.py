@@ -14,7 +14,7 @@ from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
-from bespoke_workers.errors import Parked
+from bespoke_workers.errors import Cancelled, Parked
 from bespoke_workers.optimization.leases import WHILE_IT_RAN
 from bespoke_workers.outbox import Outbox
 
@@ -65,6 +65,7 @@ class Dispatch:
             .values(
                 state=case((cancelled, "cancelled"), else_="parked"),
                 error=case((cancelled, WHILE_IT_RAN), else_=reason),
+                error_type=case((cancelled, Cancelled.__name__), else_=Parked.__name__),
                 lease_owner=None,
                 lease_until=None,
                 finished_at=func.now(),

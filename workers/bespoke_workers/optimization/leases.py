@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.optimization import Optimized
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
-from bespoke_workers.errors import Cancelled
+from bespoke_workers.errors import BespokeError, Cancelled
 from bespoke_workers.optimization.stopping import LostLease
 
 WHILE_IT_RAN = "cancelled while it ran"
@@ -42,12 +42,18 @@ class Claim:
 
 
 class Leases:
-    """Claims rows, renews the claims, and ends the rows that are still held."""
+    """Claims rows, renews the claims, and ends the rows that are still held.
 
-    def __init__(self, database: Database, lease: timedelta, *, max_attempts: int) -> None:
+    With ``tracked``, MLflow is to be told of each row claimed, however it ends.
+    """
+
+    def __init__(
+        self, database: Database, lease: timedelta, *, max_attempts: int, tracked: bool = False
+    ) -> None:
         self._database = database
         self.lease = lease
         self._max_attempts = max_attempts
+        self._tracked = {"track_at": func.now()} if tracked else {}
 
     async def claim(self, job_id: UUID) -> Claim | None:
         """Take a row that waits, or whose worker has died; None if there is nothing to take."""
@@ -68,6 +74,7 @@ class Leases:
                 lease_until=func.now() + self.lease,
                 attempts=col(row.attempts) + 1,
                 started_at=func.coalesce(col(row.started_at), func.now()),
+                **self._tracked,
             )
             .returning(*CLAIMED)
         )
@@ -108,7 +115,7 @@ class Leases:
         state: str,
         *,
         result: Optimized | None = None,
-        error: str | None = None,
+        error: BespokeError | None = None,
     ) -> None:
         """End the row in the caller's transaction.
 
@@ -122,7 +129,8 @@ class Leases:
             .values(
                 state=state,
                 result=None if result is None else result.model_dump(mode="json"),
-                error=error,
+                error=None if error is None else str(error),
+                error_type=None if error is None else type(error).__name__,
                 lease_owner=None,
                 lease_until=None,
                 finished_at=func.now(),

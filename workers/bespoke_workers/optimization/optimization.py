@@ -39,7 +39,12 @@ class Optimization:
         self._outbox = outbox
         self._library = library
         self._examples = examples
-        self._leases = Leases(database, settings.lease, max_attempts=settings.max_deliveries)
+        self._leases = Leases(
+            database,
+            settings.lease,
+            max_attempts=settings.max_deliveries,
+            tracked=settings.mlflow_uri is not None,
+        )
         self._dispatch = Dispatch(database, outbox, max_attempts=settings.max_deliveries)
         self._answers = Answers(database, outbox)
         self._batches = Batches(database, settings, outbox)

@@ -153,7 +153,7 @@ class UserRun:
         state = "cancelled" if isinstance(error, Cancelled) else "failed"
         try:
             async with self._database.transaction() as session:
-                await self._leases.end(session, claim, state, error=str(error))
+                await self._leases.end(session, claim, state, error=error)
                 await records.complete(
                     session,
                     claim.job_id,

@@ -1,4 +1,4 @@
-"""The tasks that nobody asks for: nightly batches and rounds, lost runs, old rows, embedders."""
+"""The tasks that nobody asks for: nightly work, lost runs, old rows, embedders, MLflow."""
 
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from bespoke_workers.app import (
     PRUNE,
     REAP,
     REEMBED,
+    TRACK,
     internal,
 )
 from bespoke_workers.runtime import Runtime
@@ -58,3 +59,9 @@ async def reembed(this: Runtime) -> None:
     """Embed anew, for a while, the memories of users that another embedder embedded."""
     if await this.is_reembedding_due():
         await this.memories.reembed()
+
+
+@internal(TRACK)
+async def track(this: Runtime) -> None:
+    """Tell MLflow of the optimizations that ended."""
+    await this.tracking.tell()

@@ -16,6 +16,8 @@ from sqlmodel import Field, SQLModel
 
 from bespoke_workers.database.tables.columns import UNANSWERED, maybe_json, maybe_moment, moment
 
+UNTOLD = text("track_at IS NOT NULL")
+
 
 class OptimizationJob(SQLModel, table=True):
     """One user's optimization: a row that a worker claims with a lease that it renews."""
@@ -27,6 +29,7 @@ class OptimizationJob(SQLModel, table=True):
         Index("optimization_job_by_batch", "batch_id", "state", "id"),
         Index("optimization_job_by_user", "user_id", "program"),
         Index("optimization_job_unanswered", "finished_at", postgresql_where=UNANSWERED),
+        Index("optimization_job_untold", "track_at", postgresql_where=UNTOLD),
     )
 
     id: UUID = Field(primary_key=True)
@@ -46,6 +49,9 @@ class OptimizationJob(SQLModel, table=True):
     sent_at: datetime = Field(sa_column=moment(default=True))  # "run this row", the last time
     result: dict[str, Any] | None = Field(default=None, sa_column=maybe_json())
     error: str | None = Field(default=None, sa_type=Text)
+    error_type: str | None = Field(default=None, sa_type=Text)
+    # When MLflow is to be told of its end; none: it has been, or is not configured.
+    track_at: datetime | None = Field(default=None, sa_column=maybe_moment())
     answered: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = Field(sa_column=moment(default=True))
     started_at: datetime | None = Field(default=None, sa_column=maybe_moment())
