@@ -1,6 +1,5 @@
 """Compaction keeps a user's memories bounded by the documents' rules, and never more than that."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -104,7 +103,7 @@ def test_documents_example_25_stores_under_a_limit_of_20_never_leave_more() -> N
 
 def test_size_spares_what_was_accessed_lately() -> None:
     memories = rows(11)
-    memories[0] = replace(memories[0], access_count=1, last_accessed_at=NOW)
+    memories[0] = memories[0]._replace(access_count=1, last_accessed_at=NOW)
 
     result = plan(memories, Policy(max_memories=10), NOW)
 
@@ -157,7 +156,7 @@ def test_the_kept_one_takes_over_the_accesses_of_a_whole_chain() -> None:
 
     assert result.merged == {a.id: b.id, c.id: b.id} or result.merged == {a.id: c.id, b.id: c.id}
     assert result.kept == (
-        replace(result.kept[0], access_count=6, last_accessed_at=a.last_accessed_at),
+        result.kept[0]._replace(access_count=6, last_accessed_at=a.last_accessed_at),
     )
 
 
@@ -205,7 +204,7 @@ def test_relevance_is_due_from_exactly_30_percent_of_at_least_50(
 
 
 def test_documents_example_of_100_memories_30_are_low_and_20_go() -> None:
-    memories = [replace(row, access_count=0 if i < 30 else 10) for i, row in enumerate(rows(100))]
+    memories = [row._replace(access_count=0 if i < 30 else 10) for i, row in enumerate(rows(100))]
 
     result = plan(memories, DEFAULT, NOW)
 
@@ -223,7 +222,7 @@ def test_score_is_seven_tenths_frequency_and_three_tenths_recency() -> None:
 
 
 def test_a_pruning_is_not_repeated_until_as_many_were_stored() -> None:
-    memories = [replace(row, access_count=0 if i else 10) for i, row in enumerate(rows(100))]
+    memories = [row._replace(access_count=0 if i else 10) for i, row in enumerate(rows(100))]
     first = plan(memories, DEFAULT, NOW)
     assert (len(first.relevance), first.pause) == (20, 20)
 

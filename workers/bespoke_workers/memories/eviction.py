@@ -64,7 +64,7 @@ def evicted(
 
     by_kind = [one for kind, cap in policy.caps.items() for one in chosen(rows, kind, cap)]
     gone = set(by_kind)
-    left = [row for row in rows if row.id not in gone]
+    left = [row for row in rows if row.id not in gone] if gone else rows
     return Evicted(tuple(by_kind), tuple(chosen(left, None, policy.max_memories)))
 
 
