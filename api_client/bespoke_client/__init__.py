@@ -9,6 +9,7 @@ job.result(timeout=10)  # -> memories.Stored
 ```
 """
 
+from bespoke_client import programs
 from bespoke_client.aio import AsyncClient
 from bespoke_client.client import Client
 from bespoke_client.errors import (
@@ -20,13 +21,14 @@ from bespoke_client.errors import (
     JobError,
     JobFailed,
     NotConfigured,
+    NotServed,
     PayloadTooLarge,
     ResultIgnored,
     ResultTimeout,
 )
 from bespoke_client.job import AsyncJob, Job
 from bespoke_client.toolset import MemoryToolset
-from bespoke_schemas import examples, exports, jobs, memories, optimization, programs
+from bespoke_schemas import examples, exports, jobs, memories, optimization
 
 __version__ = "0.1.0"
 
@@ -44,6 +46,7 @@ __all__ = [
     "JobFailed",
     "MemoryToolset",
     "NotConfigured",
+    "NotServed",
     "PayloadTooLarge",
     "ResultIgnored",
     "ResultTimeout",

@@ -10,6 +10,7 @@ BespokeClientError
 │   ├── JobCancelled
 │   └── ResultIgnored        the job was enqueued without wanting its result
 ├── ResultTimeout            (also a TimeoutError) the job goes on, the waiting ended
+├── NotServed                a user's program cannot be served here, or not as it is asked for
 └── BadResult                the answer does not fit the result type that was promised
 
 A payload that does not validate raises pydantic's ValidationError, and what is no payload
@@ -110,6 +111,10 @@ class ResultTimeout(BespokeClientError, TimeoutError):
             f"job {job_id} has no result after {seconds:g} s; it is still safe in its queue or "
             f"with a worker: read it later with client.job({str(job_id)!r}).result()"
         )
+
+
+class NotServed(BespokeClientError):
+    """A user's program cannot be served: not registered here, without DSPy, or strictly."""
 
 
 class BadResult(BespokeClientError):

@@ -132,7 +132,7 @@ def test_a_module_that_cannot_be_copied_is_made_anew_for_each_borrower(
 
 
 def test_the_least_recently_used_goes_when_there_are_too_many() -> None:
-    masters = Masters(size=2)
+    masters: Masters[Master] = Masters(size=2)
     for user in ("ada", "bob"):
         masters.put(("triage", user), master())
     masters.get(("triage", "ada"))
@@ -146,7 +146,7 @@ def test_the_least_recently_used_goes_when_there_are_too_many() -> None:
 
 
 def test_the_least_recently_used_go_when_their_states_are_too_large() -> None:
-    masters = Masters(size=10, states_limit=100)
+    masters: Masters[Master] = Masters(size=10, states_limit=100)
     for user in ("ada", "bob", "carol"):
         masters.put(("triage", user), master(state_bytes=40))
     assert masters.get(("triage", "ada")) is None
@@ -157,7 +157,7 @@ def test_the_least_recently_used_go_when_their_states_are_too_large() -> None:
 
 
 def test_another_version_takes_the_place_of_the_one_before() -> None:
-    masters = Masters()
+    masters: Masters[Master] = Masters()
     masters.put(("triage", "ada"), master(made_of=1, state_bytes=10))
     masters.put(("triage", "ada"), master(made_of=1, state_bytes=10))
     masters.put(("triage", "ada"), master(made_of=2, state_bytes=30))
@@ -167,7 +167,7 @@ def test_another_version_takes_the_place_of_the_one_before() -> None:
 
 
 def test_a_user_is_forgotten_in_all_programs_and_nobody_else() -> None:
-    masters = Masters()
+    masters: Masters[Master] = Masters()
     for key in (("triage", "ada"), ("desk", "ada"), ("triage", "bob"), ("triage", None)):
         masters.put(key, master())
     masters.forget("ada")

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bespoke_schemas.program_state.copying import copier
 
@@ -70,26 +70,29 @@ class Stats:
     state_bytes: int
 
 
-class Masters:
+MasterT = TypeVar("MasterT", bound=Master)
+
+
+class Masters(Generic[MasterT]):
     """At most ``size`` masters, and at most ``states_limit`` bytes of states. Thread-safe."""
 
     def __init__(self, size: int = SIZE, states_limit: int = STATES_LIMIT) -> None:
         if size < 1 or states_limit < 1:
             raise ValueError(f"size and states_limit are at least 1, got {size}, {states_limit}")
         self._size, self._limit = size, states_limit
-        self._kept: OrderedDict[Key, Master] = OrderedDict()
+        self._kept: OrderedDict[Key, MasterT] = OrderedDict()
         self._bytes = 0
         self._hits = self._misses = self._evictions = self._invalidated = 0
         self._lock = threading.Lock()
 
-    def get(self, key: Key) -> Master | None:
+    def get(self, key: Key) -> MasterT | None:
         """Return the master of ``key``, which is now the most recently used."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
             return self._kept.get(key)
 
-    def put(self, key: Key, master: Master) -> None:
+    def put(self, key: Key, master: MasterT) -> None:
         """Keep a master, and let the least recently used go where there is no room."""
         with self._lock:
             known = self._kept.pop(key, None)

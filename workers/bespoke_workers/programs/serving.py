@@ -76,7 +76,7 @@ class _Serving:
     """The modules that one process keeps."""
 
     def __init__(self, portal: Portal) -> None:
-        self.masters = Masters(portal.settings.program_cache)
+        self.masters: Masters[Master] = Masters(portal.settings.program_cache)
         self._portal = portal
         self._library = Library(portal.database, portal.settings)
         self._turns = Turns()

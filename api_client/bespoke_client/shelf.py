@@ -1,0 +1,169 @@
+"""What an application keeps of users' programs: modules, since when, and what was served."""
+
+import importlib.util
+import logging
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bespoke_client.errors import NotServed
+from bespoke_schemas.program_state import (
+    Key,
+    Master,
+    Masters,
+    StateRefused,
+    Stats,
+    assemble,
+    separate,
+)
+from bespoke_schemas.programs import LoadActive, Loaded, Version
+
+TTL = 60.0  # seconds for which what was loaded is served without asking again
+TIMEOUT = 2.0  # seconds that a request waits for workers
+SIZE = 256
+
+Loading = Generator[LoadActive, Loaded, "Shelved"]
+"""Asks for what it needs, gets the answers, and returns what is to be served."""
+
+_log = logging.getLogger("bespoke.programs")
+
+
+@dataclass(frozen=True)
+class ServingStats(Stats):
+    """What became of the calls. A call that is no hit waited for workers, or found none.
+
+    ``stale``: what was kept was served beyond its time; ``without``: the base's or the plain
+    program was served, as nothing was kept.
+    """
+
+    stale: int
+    without: int
+
+
+class Shelved(Master):
+    """A program with its state, and since when it is known to be what is in use."""
+
+    def __init__(self, build: Callable[[], Any], asked_at: float, loaded: Loaded) -> None:
+        sizes = [each.size_bytes for each in (loaded.version, loaded.base) if each is not None]
+        super().__init__(build, _ids(loaded), sum(sizes))
+        self.asked_at = asked_at
+
+
+class Shelf:
+    """Programs by their users, for one process. Thread-safe, and waits for nobody."""
+
+    def __init__(self, register: Mapping[str, Callable[[], Any]], ttl: float, size: int) -> None:
+        self._factories = dict(register)
+        self._ttl = ttl
+        self._masters: Masters[Shelved] = Masters(size)
+        self._stale = self._without = 0
+        self._lock = threading.Lock()
+
+    def check(self, program: str) -> None:
+        """Raise NotServed, saying what to do, where the program cannot be made here."""
+        if program not in self._factories:
+            raise NotServed(
+                f"unknown program {program!r}; registered here: {sorted(self._factories)}; "
+                "give Programs its class, in register={…}"
+            )
+        if importlib.util.find_spec("dspy") is None:
+            raise NotServed("programs are DSPy modules; install bespoke-client[dspy]")
+
+    def fresh(self, key: Key) -> Shelved | None:
+        """Return what is kept of ``key``, if it was loaded within its time."""
+        kept = self._masters.get(key)
+        if kept is None or time.monotonic() - kept.asked_at > self._ttl:
+            return None
+        return kept
+
+    def put(self, key: Key, shelved: Shelved) -> None:
+        """Keep what was loaded."""
+        self._masters.put(key, shelved)
+
+    def forget(self, user_id: str | None) -> None:
+        """Let go of all that is kept of a user; of the shared base's, for None."""
+        self._masters.forget(user_id)
+
+    def loading(self, key: Key) -> Loading:
+        """Load a user's program; where its state does not fit, the base's, or the plain one."""
+        program, user_id = key
+        asked_at = time.monotonic()
+        loaded = yield LoadActive(program=program, user_id=user_id)
+        try:
+            return self._made(key, asked_at, loaded)
+        except StateRefused as refused:
+            problem = str(refused)
+            _warn_unfit(program, loaded.version, refused)
+        base = loaded.base
+        if base is None and loaded.version is not None and loaded.version.user_id is not None:
+            base = (yield LoadActive(program=program)).version
+        try:
+            shelved = self._made(key, asked_at, Loaded(version=base))
+        except StateRefused as refused:
+            _warn_unfit(program, base, refused)
+            shelved = self._made(key, asked_at, Loaded(version=None))
+        shelved.problem = problem
+        return shelved
+
+    def beyond(self, key: Key) -> Any:
+        """Return what there is although workers did not answer: what is kept, else without it."""
+        kept = self._masters.get(key)
+        with self._lock:
+            self._stale += kept is not None
+            self._without += kept is None
+        base = kept or self._masters.get((key[0], None))
+        return base.lend() if base else self._plain(key[0])
+
+    def count(self, *, hit: bool) -> None:
+        """Count a call: whether it was served at once from what is kept."""
+        self._masters.count(hit=hit)
+
+    def stats(self) -> ServingStats:
+        """Return the counters of this moment."""
+        with self._lock:
+            stale, without = self._stale, self._without
+        return ServingStats(**asdict(self._masters.stats()), stale=stale, without=without)
+
+    def _plain(self, program: str) -> Any:
+        return separate(self._factories[program]())
+
+    def _made(self, key: Key, asked_at: float, loaded: Loaded) -> Shelved:
+        """Return what is to be kept; the same as before, where what is in use is the same."""
+        known = self._masters.get(key)
+        if known is not None and known.problem is None and known.made_of == _ids(loaded):
+            known.asked_at = asked_at
+            return known
+
+        def build() -> Any:
+            module = self._plain(key[0])
+            assemble(module, loaded.version, base=loaded.base, own=loaded.own)
+            return module
+
+        return Shelved(build, asked_at, loaded)
+
+
+def advance(loading: Loading, answer: Loaded | None) -> "LoadActive | Shelved":
+    """Give a loading the answer that it waits for; return what it asks next, or its result."""
+    try:
+        return next(loading) if answer is None else loading.send(answer)
+    except StopIteration as stop:
+        shelved: Shelved = stop.value
+        return shelved
+
+
+def _ids(loaded: Loaded) -> tuple[object, object]:
+    return (
+        loaded.version and loaded.version.program_id,
+        loaded.base and loaded.base.program_id,
+    )
+
+
+def _warn_unfit(program: str, version: Version | None, refused: StateRefused) -> None:
+    _log.warning(
+        "a version in use does not fit the program, which is served without it: %s %s: %s",
+        program,
+        version.program_id if version else "",
+        refused,
+    )
