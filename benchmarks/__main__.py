@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import (
+    bundles,
     compaction_share,
     index_scale,
     store_among_many,
@@ -25,6 +26,7 @@ BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (
     compaction_share.measure,
     index_scale.measure,
     worker_memory.measure,
+    bundles.measure,
 )
 
 

@@ -15,10 +15,12 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.observe import events
 from bespoke_workers.programs import bundles
 from bespoke_workers.settings import Settings
+from bespoke_workers.storage import files
 from bespoke_workers.storage.files import Writer
 
 BEFORE_STOPPING = 3  # steps: the header, and pages of entries
 bundles.ROWS_AT_ONCE = 5
+files.BLOCK_BYTES = 5 * 2**20  # the least that S3 takes as one part of several
 
 
 class StoppingWriter(Writer):

@@ -30,8 +30,8 @@ def fill(here: Side) -> None:
         here.save(description=noise.randbytes(8_000).hex())
 
 
-def start(here: Side, url: str, job: exports.ExportPrograms, stop_before: str) -> list[str]:
-    arguments = [url, here.storage.as_uri(), str(job.id), stop_before]
+def start(storage: str, url: str, job: exports.ExportPrograms, stop_before: str) -> list[str]:
+    arguments = [url, storage, str(job.id), stop_before]
     return [sys.executable, "-m", "tests.integration.exporting", *arguments]
 
 
@@ -59,14 +59,17 @@ def test_a_killed_export_leaves_no_bundle_and_its_redelivery_a_whole_one(
     fill(here)
     job = exports.ExportPrograms(id=ids.uuid7(), name=FILE)
 
-    killed_at(start(here, database_url, job, step))
+    killed_at(start(here.storage.as_uri(), database_url, job, step))
 
     (left,) = here.storage.iterdir()
     assert left.name == f"{FILE}.{job.id}.part"
     assert left.stat().st_size > 0
 
     done = subprocess.run(
-        start(here, database_url, job, "never"), check=True, capture_output=True, timeout=SECONDS
+        start(here.storage.as_uri(), database_url, job, "never"),
+        check=True,
+        capture_output=True,
+        timeout=SECONDS,
     )
     assert done.stdout == b"exported\n"
     assert [file.name for file in here.storage.iterdir()] == [FILE]
@@ -80,7 +83,9 @@ def test_a_killed_export_leaves_the_bundle_of_before_under_its_name(
     here.export(name=FILE)
     before = (here.storage / FILE).read_bytes()
 
-    killed_at(start(here, database_url, exports.ExportPrograms(name=FILE), "finish"))
+    killed_at(
+        start(here.storage.as_uri(), database_url, exports.ExportPrograms(name=FILE), "finish")
+    )
 
     assert (here.storage / FILE).read_bytes() == before
 

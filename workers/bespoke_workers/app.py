@@ -60,6 +60,9 @@ MEMBER_SECONDS = 4.0
 """A worker silent or busy for so long leaves its shards to the others."""
 SHORT_JOB_SECONDS = 120.0
 """A short job that takes longer is stopped and fails: it would hold up its queue."""
+EXPORT_SECONDS = 600.0
+"""For what reads or writes a file of many rows on a storage that may be slow; such jobs have a
+queue of their own."""
 RETRY_CAP_SECONDS = 60.0
 RETRY_DOUBLINGS = 6
 """After these the cap is reached; an outage of a day would else overflow the power."""
@@ -128,8 +131,8 @@ def configuration(config: settings.Settings) -> dict[str, Any]:
             "sharded_queues": members(Queue.MEMORIES),
             "members_key": MEMBERS,
             "member_timeout": min(MEMBER_SECONDS, config.claim_timeout_s),
-            # A short job is stopped before that; a long one is held by its lease.
-            "longest_task": 2 * SHORT_JOB_SECONDS,
+            # Other jobs are stopped before that; a long one is held by its lease.
+            "longest_task": EXPORT_SECONDS + SHORT_JOB_SECONDS,
         },
         "broker_use_ssl": _tls(config.broker()),
         "redis_backend_use_ssl": _tls(config.results()),
@@ -279,9 +282,9 @@ _outbox = CeleryOutbox()
 
 
 def serves(
-    payload_type: type[Payload[ResultT]],
+    payload_type: type[Payload[ResultT]], *, seconds: float = SHORT_JOB_SECONDS
 ) -> Callable[[Service[ResultT]], Service[ResultT]]:
-    """Make a function the task of a payload.
+    """Make a function the task of a payload, which is stopped and fails after ``seconds``.
 
     The function gets the validated payload and the process's runtime. It answers with the
     payload's result; None means that the answer comes later, under the same id.
@@ -292,7 +295,7 @@ def serves(
             def perform(this: Runtime) -> Outcome:
                 decoded = _decoded(payload_type, payload, str(self.request.id))
                 _bind_user(decoded.subject())
-                result: ResultT | None = this.run(service(decoded, this), seconds=SHORT_JOB_SECONDS)
+                result: ResultT | None = this.run(service(decoded, this), seconds=seconds)
                 if result is None:
                     raise Ignore
                 return Outcome(payload_type.task, result)

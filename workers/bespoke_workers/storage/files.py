@@ -1,4 +1,4 @@
-"""A file of lines in the storage: written under a temporary name, read with limits.
+"""A file of lines in the storage: there when it is whole and not before, read with limits.
 
 Everything here blocks and is called in threads.
 """
@@ -9,14 +9,16 @@ import hashlib
 import os
 import zlib
 from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import IO, Any
 
-from bespoke_workers.errors import Refused
-from bespoke_workers.storage.places import Place, Storage, translated
+from bespoke_workers.errors import Misconfigured, Refused
+from bespoke_workers.storage.failures import translated
+from bespoke_workers.storage.places import Place, Storage
 
 COMPRESSION = 6  # of 9; beyond it the time doubles for a few per cent
+BLOCK_BYTES = 8 * 2**20
+"""What is sent to, or read from, an object store at once; their own 50 MiB are much memory."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,16 @@ class Kind:
 class Writer:
     """Writes lines to a file that has its name only when it is whole.
 
-    ``token`` makes the temporary name, the same one for each delivery of a job, so that what a
-    killed delivery left is overwritten by the next. What is not ``compressed`` is plain text.
+    On a file system it has a temporary name until then, made of ``token``: the same one for each
+    delivery of a job, so that what a killed delivery left is overwritten by the next. An object
+    store shows an upload only once it is complete. What is not ``compressed`` is plain text.
     """
 
     def __init__(
         self, kind: Kind, storage: Storage, place: Place, token: str, *, compressed: bool = True
     ) -> None:
         self._kind = kind
-        self._files = storage.files
+        self._storage = storage
         self._place = place
         self._compressed = compressed
         self._part = f"{place.path}.{token}.part"
@@ -76,10 +79,17 @@ class Writer:
     def open(self) -> None:
         """Begin the file."""
         with self._translated():
-            self._files.makedirs(self._part.rpartition("/")[0], exist_ok=True)
-            self._raw = self._files.open(self._part, "wb")
+            self._raw = self._begun()
             self._sink = _Sink(self._raw)
             self._lines = _compressing(self._sink) if self._compressed else self._sink
+
+    def _begun(self) -> Any:
+        files = self._storage.files
+        if self._storage.is_object_store:
+            return files.open(self._place.path, "wb", block_size=BLOCK_BYTES, autocommit=False)
+        self._storage.check_within(self._place)
+        files.makedirs(self._part.rpartition("/")[0], exist_ok=True)
+        return files.open(self._part, "wb")
 
     def write(self, lines: Iterable[bytes]) -> None:
         """Append lines; raises Refused if the file becomes larger than an import takes."""
@@ -97,26 +107,50 @@ class Writer:
         assert self._sink is not None
         with self._translated():
             self._lines.close()
-            self._raw.flush()
-            descriptor = _descriptor(self._raw)
-            if descriptor is not None:
-                # After a loss of power, the name must not be there without the contents.
-                os.fsync(descriptor)
-            self._raw.close()
-            self._files.mv(self._part, self._place.path)
+            if self._storage.is_object_store:
+                self._raw.close()
+                self._raw.commit()
+            else:
+                self._name()
         return self._sink.size, self._sink.digest.hexdigest()
+
+    def _name(self) -> None:
+        self._raw.flush()
+        descriptor = _descriptor(self._raw)
+        if descriptor is not None:
+            # After a loss of power, the name must not be there without the contents.
+            os.fsync(descriptor)
+        self._raw.close()
+        self._storage.files.mv(self._part, self._place.path)
 
     def abort(self) -> None:
         """Remove what was written; a failure to do so is of no consequence."""
+        if self._raw is None:
+            return
+        if self._sink is not None:
+            self._sink.end()
+        with contextlib.suppress(Exception):
+            if self._storage.is_object_store:
+                self._raw.discard()
+                self._raw.closed = True
+                return
         for file in (self._lines, self._raw):
             with contextlib.suppress(Exception):
                 if file is not None:
                     file.close()
         with contextlib.suppress(Exception):
-            self._files.rm_file(self._part)
+            self._storage.files.rm_file(self._part)
 
-    def _translated(self) -> AbstractContextManager[None]:
-        return translated(self._place, self._kind.noun)
+    @contextlib.contextmanager
+    def _translated(self) -> Generator[None, None, None]:
+        with translated(self._place.url, self._kind.noun):
+            try:
+                yield
+            except FileNotFoundError:
+                raise Misconfigured(
+                    f"BESPOKE_STORAGE_URL: no bucket or folder for {self._place.url!r}; make it, "
+                    "or correct the URL"
+                ) from None
 
 
 def read_lines(
@@ -128,7 +162,7 @@ def read_lines(
     a total beyond the limits; never reads more than that into memory.
     """
     number, total = 1, 0
-    with translated(place, kind.noun), storage.files.open(place.path, "rb") as raw:
+    with translated(place.url, kind.noun), _opened(storage, place) as raw:
         try:
             with gzip.GzipFile(fileobj=raw, mode="rb") if compressed else raw as lines:
                 while line := lines.readline(kind.line_limit + 1):
@@ -142,6 +176,15 @@ def read_lines(
             raise kind.refused(
                 number, "not gzip, or damaged; give a file that an export wrote"
             ) from None
+
+
+def _opened(storage: Storage, place: Place) -> Any:
+    storage.check_within(place)
+    if not storage.is_object_store:
+        return storage.files.open(place.path, "rb")
+    # Another process may have written it since this one looked.
+    storage.files.invalidate_cache()
+    return storage.files.open(place.path, "rb", block_size=BLOCK_BYTES, cache_type="readahead")
 
 
 def _compressing(sink: "_Sink") -> gzip.GzipFile:
@@ -160,15 +203,21 @@ class _Sink:
     """Passes bytes on to a file and keeps their number and SHA-256."""
 
     def __init__(self, target: IO[bytes]) -> None:
-        self._target = target
+        self._target: IO[bytes] | None = target
         self.digest = hashlib.sha256()
         self.size = 0
 
     def write(self, chunk: bytes) -> int:
+        if self._target is None:
+            return len(chunk)
         self._target.write(chunk)
         self.digest.update(chunk)
         self.size += len(chunk)
         return len(chunk)
+
+    def end(self) -> None:
+        """Pass nothing on any more: a compressor that is closed still writes its end."""
+        self._target = None
 
     def flush(self) -> None:
         """Nothing to do: the file is flushed as a whole."""

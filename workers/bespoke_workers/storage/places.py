@@ -1,20 +1,25 @@
-"""The storage URL: names under it and nothing else, its failures as ours."""
+"""The storage URL: names under it and nothing else."""
 
+import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from fsspec.core import url_to_fs
 
-from bespoke_workers.errors import BespokeError, Misconfigured, Refused, Transient
+from bespoke_workers.errors import Misconfigured, Refused
 
 NAME_LIMIT = 500  # characters of a name, folders included
-PART_LIMIT = 200  # characters of one folder's or file's name; file systems hold 255 bytes
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+PART_LIMIT = 200  # bytes of one folder's or file's name; file systems hold 255, a suffix included
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs"})
+"""Protocols of stores that show a file when its upload is complete, and where a folder is none."""
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""Protocols, and the extra of this distribution that each of them needs."""
+# Beside control characters: what file systems take for patterns, versions and protocols.
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\:?#*\[\]]")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,25 @@ class Storage:
         return Place(f"{self._public}/{relative}", f"{root.rstrip('/')}/{relative}")
 
     @property
+    def is_object_store(self) -> bool:
+        """Whether a file shows only when it is whole, and there are no folders to make."""
+        return not OBJECT_STORES.isdisjoint(_protocols(self.files))
+
+    def check_within(self, place: Place) -> None:
+        """Raise Refused if a link leads from the place out of the storage, or it is no file.
+
+        Only a directory of this machine has links. It blocks.
+        """
+        files, root = self._opened
+        if "file" not in _protocols(files):
+            return
+        path, inside = Path(place.path), os.path.realpath(root)
+        if os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+            raise Refused(f"{place.url!r} leads out of the storage; give a file that lies in it")
+        if path.exists() and not path.is_file():
+            raise Refused(f"{place.url!r} is no file; give the name of one")
+
+    @property
     def files(self) -> Any:
         """The fsspec file system; it blocks, so it is used from threads."""
         return self._opened[0]
@@ -57,7 +81,7 @@ class Storage:
         except ImportError as error:
             raise Misconfigured(
                 f"BESPOKE_STORAGE_URL: {_scheme(self._url)} needs a package that is missing: "
-                f"{' '.join(str(error).split())[:200]}"
+                f"{_missing(self._url, error)}"
             ) from None
         except Exception as error:
             raise Misconfigured(
@@ -65,29 +89,6 @@ class Storage:
                 f"({type(error).__name__}); set it to one like file:///var/lib/bespoke"
             ) from error
         return files, str(root)
-
-
-@contextmanager
-def translated(place: Place, noun: str) -> Iterator[None]:
-    """Raise the storage's failures as ours, before they look like the database's.
-
-    ``noun`` is what the file is called, such as "bundle".
-    """
-    try:
-        yield
-    except BespokeError:
-        raise
-    except FileNotFoundError:
-        raise Refused(f"no {noun} at {place.url!r}; export one, or correct the name") from None
-    except (IsADirectoryError, NotADirectoryError):
-        raise Refused(f"{place.url!r} is no file; give the name of one") from None
-    except PermissionError:
-        raise Misconfigured(
-            f"BESPOKE_STORAGE_URL: the storage forbids the access to {place.url!r}; "
-            "correct the rights or the credentials"
-        ) from None
-    except OSError as error:
-        raise Transient(f"the storage failed: {type(error).__name__}") from error
 
 
 def without_userinfo(url: str) -> str:
@@ -102,15 +103,25 @@ def _check(name: str) -> None:
     parts = name.split("/")
     if (
         len(name) > NAME_LIMIT
-        or any(part in {"", ".", ".."} or len(part) > PART_LIMIT for part in parts)
-        or "\\" in name
-        or ":" in name
-        or _CONTROL.search(name)
+        or any(part in {"", ".", ".."} or len(part.encode()) > PART_LIMIT for part in parts)
+        or _FORBIDDEN.search(name)
     ):
         raise Refused(
             f"{without_userinfo(name)[:120]!r} is no name under the storage URL; give one like "
             "'name.jsonl.gz' or 'backups/name.jsonl.gz'"
         )
+
+
+def _missing(url: str, error: ImportError) -> str:
+    extra = EXTRAS.get(urlsplit(url).scheme)
+    if extra is not None:
+        return f"install bespoke-workers[{extra}]"
+    return " ".join(str(error).split())[:200]
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    names = files.protocol
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _scheme(url: str) -> str:
