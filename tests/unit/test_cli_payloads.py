@@ -226,6 +226,14 @@ def test_what_removes_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "BESPOKE_BROKER_URL: Redis cannot be reached" in told.stderr
 
 
+def test_a_dry_run_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BESPOKE_BROKER_URL", "redis://127.0.0.1:1/0")
+
+    told = CliRunner().invoke(main, ["programs", "cleanup", "--dry-run"])
+
+    assert "Redis cannot be reached" in told.stderr
+
+
 def test_only_what_removes_is_confirmed() -> None:
     confirmed = {task for task, kind in TYPES.items() if places.is_confirmed(kind)}
 

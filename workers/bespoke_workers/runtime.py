@@ -16,6 +16,7 @@ import structlog
 
 from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
+from bespoke_workers.database.job_records import JobRecords
 from bespoke_workers.database.retention import Retention
 from bespoke_workers.errors import BespokeError, Permanent
 from bespoke_workers.outbox import Outbox
@@ -211,6 +212,11 @@ class Runtime:
         from bespoke_workers.optimization.cancellation import Cancellation
 
         return Cancellation(self.database, self.outbox)
+
+    @cached_property
+    def job_records(self) -> JobRecords:
+        """What became of jobs."""
+        return JobRecords(self.database)
 
     @cached_property
     def retention(self) -> Retention:

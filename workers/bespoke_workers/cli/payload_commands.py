@@ -74,7 +74,8 @@ def payload_of(kind: type[Payload[Any]], values: dict[str, Any]) -> Payload[Any]
 def _ask(kind: type[Payload[Any]], /, **values: Any) -> None:
     own = {key.removeprefix(OWN): one for key, one in values.items() if key.startswith(OWN)}
     payload = payload_of(kind, values)
-    if places.is_confirmed(kind) and not own["yes"]:
+    is_dry = getattr(payload, "dry_run", False)
+    if places.is_confirmed(kind) and not own["yes"] and not is_dry:
         _confirm()
     config = settings.load()
     asking.send(payload, config)

@@ -25,8 +25,8 @@ NAMES = {"bespoke.optimization.list_batches": "list", "bespoke.optimization.get_
 NOT_COMMANDS: dict[str, str] = {}
 """Payloads that are no commands, and why."""
 
-CONFIRMED = ("clear", "delete", "erase")
-"""What begins so removes something, so that its command asks first."""
+CONFIRMED = ("cleanup", "clear", "delete", "erase")
+"""What begins so removes something, so that its command asks first; a dry run removes nothing."""
 
 
 def commands(group: str) -> dict[str, type[Payload[Any]]]:

@@ -66,14 +66,14 @@ def _inside(model: BaseModel) -> Iterator[Pair]:
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
         is_listing = parameters.shape(info) is parameters.Shape.LINES
-        if is_listing and name not in UNSHOWN and value is not None:
+        if is_listing and not _is_unshown(name, value) and value is not None:
             yield name, Listing(value)
         else:
             yield from _pairs(name, value)
 
 
 def _pairs(name: str, value: Any) -> Iterator[Pair]:
-    if name in UNSHOWN and value:
+    if _is_unshown(name, value):
         yield name, "not shown; --json and -o FILE have it"
     elif name == NEXT and isinstance(value, BaseModel):
         yield name, f"--after '{value.model_dump_json()}'"
@@ -88,6 +88,10 @@ def _pairs(name: str, value: Any) -> Iterator[Pair]:
             yield name, f"{len(value) - ROWS} more; --json has them"
     else:
         yield name, value
+
+
+def _is_unshown(name: str, value: object) -> bool:
+    return name in UNSHOWN and bool(value) and not isinstance(value, str)
 
 
 def _is_plain(value: object) -> bool:
@@ -127,7 +131,7 @@ def _cells(row: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
         return
     for name in type(row).model_fields:
         value = getattr(row, name)
-        if name in UNSHOWN or name in DETAILS:
+        if name in DETAILS or _is_unshown(name, value):
             continue
         if isinstance(value, BaseModel) and depth == 0:
             yield from _cells(value, depth + 1)

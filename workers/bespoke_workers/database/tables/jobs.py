@@ -9,17 +9,25 @@ from sqlalchemy import (
     Index,
     Integer,
     Text,
+    text,
 )
 from sqlmodel import Field, SQLModel
 
 from bespoke_workers.database.tables.columns import maybe_json, moment
+
+WITHOUT_EFFECT = text("state IN ('failed', 'parked', 'cancelled')")
+"""Of which jobs there is an index by itself; a statement uses it that says so in these words."""
 
 
 class Job(SQLModel, table=True):
     """A job that took effect, or was parked or cancelled: written with its effect, once."""
 
     __tablename__ = "job"
-    __table_args__ = (Index("job_by_user", "user_id"), Index("job_by_finish", "finished_at"))
+    __table_args__ = (
+        Index("job_by_user", "user_id", "finished_at", "id"),
+        Index("job_by_finish", "finished_at", "id"),
+        Index("job_without_effect", "finished_at", "id", postgresql_where=WITHOUT_EFFECT),
+    )
 
     id: UUID = Field(primary_key=True)
     task: str = Field(sa_type=Text)
