@@ -36,7 +36,10 @@ from bespoke_workers.database.tables import ActiveProgram, ProgramVersion
 from bespoke_workers.errors import Refused
 
 DESCRIPTION_SHOWN = 200  # characters of a description that a summary has
-_PLAN_EACH_TIME = text("SET LOCAL plan_cache_mode = force_custom_plan")
+_PLANNING = text(
+    "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
+    "set_config('enable_incremental_sort', 'off', true)"
+)
 
 _id, _user_id, _program = (
     col(ProgramVersion.id),
@@ -63,9 +66,10 @@ async def plan_each_time(connection: AsyncConnection) -> None:
     """Have each statement of the transaction planned for the values that it is given.
 
     A plan made for any value does not know that a tag is rare, or that a user has a million
-    versions, and reads all of them.
+    versions, and reads all of them. Nor are incremental sorts any good here: by ``user_id``
+    they have one group, and are taken for cheap because there might be many.
     """
-    await connection.execute(_PLAN_EACH_TIME)
+    await connection.execute(_PLANNING)
 
 
 def found(payload: Find, now: datetime) -> Select[Any]:
@@ -130,8 +134,9 @@ def _page(conditions: list[ColumnElement[bool]], after: Cursor | None, limit: in
             literal(after.saved_at, DateTime(timezone=True)), literal(after.program_id, Uuid)
         )
         conditions = [*conditions, tuple_(_saved_at, _id) < position]
-    page = select(*COLUMNS).where(*conditions).order_by(*_NEWEST_FIRST).limit(limit + 1)
-    rows = page.subquery("page")
+    # What the order needs comes out of an index alone; rows are read for those shown.
+    order = select(_id).where(*conditions).order_by(*_NEWEST_FIRST).limit(limit + 1)
+    rows = select(*COLUMNS).where(_id.in_(order)).subquery("page")
     return summaries(rows).order_by(rows.c.saved_at.desc(), rows.c.id.desc())
 
 

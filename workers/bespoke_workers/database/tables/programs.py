@@ -20,6 +20,25 @@ from sqlmodel import Field, SQLModel
 from bespoke_workers.database.tables.columns import counter, json, maybe_moment, moment, tags
 
 
+def _reading(name: str, *columns: str) -> Index:
+    """Return an index of all that is an owner's, checkpoints too.
+
+    What is asked for comes first, then the order of the answer, then what can be asked for
+    besides: it is looked at without reading the row.
+    """
+    return Index(f"program_version_{name}", *columns, "checkpoint")
+
+
+def _finding(name: str, *columns: str, using: str | None = None) -> Index:
+    """Return an index that finds versions and no checkpoints."""
+    return Index(
+        f"program_version_{name}",
+        *columns,
+        postgresql_using=using,
+        postgresql_where=text("checkpoint IS NULL"),
+    )
+
+
 class ProgramVersion(SQLModel, table=True):
     """One immutable version of a program; its id is the id of the job that saved it.
 
@@ -29,9 +48,14 @@ class ProgramVersion(SQLModel, table=True):
 
     __tablename__ = "program_version"
     __table_args__ = (
-        Index("program_version_by_owner", "user_id", "program", "saved_at"),
-        Index("program_version_by_score", "program", "user_id", "score"),
-        Index("program_version_by_signature", "signature", "user_id", "score"),
+        _reading("by_owner", "user_id", "saved_at", "id", "score"),
+        _reading("by_program", "user_id", "program", "saved_at", "id", "score", "optimizer"),
+        _finding("by_optimizer", "user_id", "optimizer", "saved_at", "id", "score"),
+        _finding("by_signature", "user_id", "signature", "saved_at", "id", "score"),
+        _finding("by_score", "user_id", "score", "saved_at", "id"),
+        _finding("best_of_program", "program", "user_id", "score", "saved_at", "id"),
+        _finding("best_of_signature", "signature", "user_id", "score", "saved_at", "id"),
+        _finding("by_tag", "tags", using="gin"),
         Index(
             "program_version_by_checkpoint",
             "program",
