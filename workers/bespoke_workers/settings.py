@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     optimization_seconds: float = Field(default=3600.0, gt=0)  # deadline of one user's run
     optimization_lm_calls: int | None = Field(default=None, ge=1)  # that one run may pay for
     max_stored_programs: int = Field(default=100, ge=1)  # versions of one owner and program
+    auto_save: bool = True  # a version that an optimization made and did not promote
+    save_intermediate_results: bool = False  # checkpoints of optimizations that run
+    checkpoint_every: int = Field(default=10, ge=1)  # evaluations
     nightly_at: str = "02:00"  # local time in ``timezone``
     nightly_max_concurrent: int = Field(default=4, ge=1)
     mlflow_uri: SecretStr | None = None  # of a tracking server; None: nothing is tracked

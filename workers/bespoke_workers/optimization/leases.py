@@ -108,6 +108,12 @@ class Leases:
             raise lost(claim)
         return bool(found)
 
+    async def hold(self, session: AsyncSession, claim: Claim) -> None:
+        """Keep the row this run's until the transaction ends; raises LostLease if it is not."""
+        statement = select(OptimizationJob.id).where(_held(claim)).with_for_update()
+        if (await session.exec(statement)).first() is None:
+            raise lost(claim)
+
     async def end(
         self,
         session: AsyncSession,

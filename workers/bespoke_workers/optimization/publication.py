@@ -64,10 +64,14 @@ class Material:
 class Publication:
     """Writes the end of a run that came to a result."""
 
-    def __init__(self, database: Database, library: Library, leases: Leases) -> None:
+    def __init__(
+        self, database: Database, library: Library, leases: Leases, *, auto_save: bool
+    ) -> None:
+        """Without ``auto_save`` only versions that are put into use are saved."""
         self._database = database
         self._library = library
         self._leases = leases
+        self._auto_save = auto_save
 
     async def nothing_tried(self, material: Material, reason: str) -> Optimized:
         """End a run that had nothing to try; raises LostLease if the row is not its own."""
@@ -81,6 +85,8 @@ class Publication:
     ) -> Optimized:
         """Save the new version under the job's id, and put it into use if it is better.
 
+        One that is not better is saved unless only promoted ones are to be.
+
         Raises LostLease, with nothing written, if the row is not this run's any more.
         """
         claim, comparison = material.claim, improvement.comparison
@@ -91,25 +97,14 @@ class Publication:
             if overtaken:
                 reason = "another version came into use while this one was made"
                 optimized = optimized.model_copy(update={"reason": reason})
+            saved = promoted or self._auto_save
+            if not saved:
+                optimized = optimized.model_copy(update={"program_id": None})
             await self._end(session, claim, optimized)
-            version = await self._library.save_version(
-                session,
-                version_id=claim.job_id,
-                user_id=claim.user_id,
-                program=claim.program,
-                state=state.dump(improvement.module),
-                optimizer=optimized.optimizer,
-                score=comparison.after,
-                optimization_result=optimized.model_dump(mode="json"),
-                parent_id=material.in_use_id,
-                metadata=_metadata(material, improvement),
-            )
-            if promoted:
-                await self._library.activate(
-                    session, claim.user_id, claim.program, version.id, reason="promoted"
-                )
+            version = await self._save(session, material, improvement, optimized) if saved else None
             await _learned(session, material)
-        self._library.announce(version)
+        if version is not None:
+            self._library.announce(version)
         events.emit(
             "dspy.optimization.complete",
             user_id=claim.user_id,
@@ -123,6 +118,33 @@ class Publication:
             seconds=optimized.seconds,
         )
         return optimized
+
+    async def _save(
+        self,
+        session: AsyncSession,
+        material: Material,
+        improvement: Improvement,
+        optimized: Optimized,
+    ) -> ProgramVersion:
+        """Save the new version, and put it into use if it is to be promoted."""
+        claim = material.claim
+        version = await self._library.save_version(
+            session,
+            version_id=claim.job_id,
+            user_id=claim.user_id,
+            program=claim.program,
+            state=state.dump(improvement.module),
+            optimizer=optimized.optimizer,
+            score=improvement.comparison.after,
+            optimization_result=optimized.model_dump(mode="json"),
+            parent_id=material.in_use_id,
+            metadata=_metadata(material, improvement),
+        )
+        if optimized.promoted:
+            await self._library.activate(
+                session, claim.user_id, claim.program, version.id, reason="promoted"
+            )
+        return version
 
     async def _is_overtaken(self, session: AsyncSession, material: Material) -> bool:
         """Return whether the score is no comparison any more with what the user has in use."""

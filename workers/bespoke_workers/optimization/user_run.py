@@ -14,6 +14,7 @@ from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, Une
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
 from bespoke_workers.optimization import lm, lm_cache, tiers
+from bespoke_workers.optimization.checkpoints import RunCheckpoints
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
 from bespoke_workers.optimization.publication import Material, Publication
@@ -48,7 +49,9 @@ class UserRun:
         self._library = library
         self._examples = examples
         self._leases = leases
-        self._publication = Publication(database, library, leases)
+        self._publication = Publication(database, library, leases, auto_save=settings.auto_save)
+        every = settings.checkpoint_every if settings.save_intermediate_results else None
+        self._checkpoints = RunCheckpoints(database, library, leases, every)
         self._budget = Budget(settings.optimization_seconds, settings.optimization_lm_calls)
 
     async def perform(self, claim: Claim) -> Optimized | None:
@@ -126,13 +129,15 @@ class UserRun:
         with JobCache(lm_cache.directory(self._settings.home, claim.job_id)) as cache:
             usage = Usage(cache.spent_before)
             stop.paid_before(cache.spent_before.lm_calls)
-            watch = Watch(stop, usage)
-            improvement = await supervision.run(
-                partial(improve, assignment, model, cache, stop, usage, watch),
-                watch,
-                self._budget.seconds,
-                partial(self._failed, claim),
-            )
+            snapshots = self._checkpoints.snapshots()
+            watch = Watch(stop, usage, snapshots)
+            async with self._checkpoints.kept(claim, optimizer, snapshots):
+                improvement = await supervision.run(
+                    partial(improve, assignment, model, cache, stop, usage, watch),
+                    watch,
+                    self._budget.seconds,
+                    partial(self._failed, claim),
+                )
         return improvement, usage.spent
 
     def _module_in_use(self, material: Material) -> Any:

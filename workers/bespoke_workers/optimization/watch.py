@@ -7,6 +7,7 @@ from typing import Any
 from dspy.utils.callback import BaseCallback
 
 from bespoke_schemas.jobs import Progress
+from bespoke_workers.optimization.snapshots import Snapshots
 from bespoke_workers.optimization.stopping import Stop
 from bespoke_workers.optimization.usage import Usage
 
@@ -14,8 +15,11 @@ from bespoke_workers.optimization.usage import Usage
 class Watch(BaseCallback):  # type: ignore[misc]  # dspy ships no types
     """DSPy's callbacks for one run: ends it at an LM call, and counts for its progress."""
 
-    def __init__(self, stop: Stop, usage: Usage) -> None:
+    def __init__(self, stop: Stop, usage: Usage, snapshots: Snapshots | None = None) -> None:
+        """``snapshots`` keeps the best of the programs that an optimizer evaluates."""
         self._stop = stop
+        self._snapshots = snapshots
+        self._evaluating: dict[str, Any] = {}
         self._usage = usage
         self._lock = threading.Lock()
         self._threads: set[threading.Thread] = set()
@@ -91,9 +95,21 @@ class Watch(BaseCallback):  # type: ignore[misc]  # dspy ships no types
             if isinstance(exception, Exception):
                 self.failed_calls[type(exception).__name__] += 1
 
+    def on_evaluate_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
+        """Remember which program an optimizer evaluates."""
+        if self._snapshots is not None:
+            with self._lock:
+                self._evaluating[call_id] = inputs["program"]
+
     def on_evaluate_end(
         self, call_id: str, outputs: Any | None, exception: BaseException | None = None
     ) -> None:
         """Keep the best score of an optimizer's own evaluations, which are percentages."""
-        if outputs is not None:
-            self.scored(float(outputs.score) / 100)
+        with self._lock:
+            program = self._evaluating.pop(call_id, None)
+        if outputs is None:
+            return
+        score = float(outputs.score) / 100
+        self.scored(score)
+        if self._snapshots is not None:
+            self._snapshots.evaluated(program, score)
