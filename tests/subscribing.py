@@ -1,4 +1,4 @@
-"""An application's module that tells of what was removed: a line for each compaction."""
+"""An application's module that tells of compactions and of versions that were loaded."""
 
 import json
 import os
@@ -13,3 +13,4 @@ def tell(event: events.Event) -> None:
 
 
 events.subscribe("dspy.memory.compaction_complete", tell)
+events.subscribe("dspy.storage.load_complete", tell)

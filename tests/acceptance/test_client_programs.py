@@ -1,5 +1,6 @@
 """An application without the database serves what workers load for it, and goes on without them."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,22 @@ def said(served: programs.Programs) -> str | None:
 
 
 def test_a_user_s_program_comes_through_the_queue(
-    client: Client, start_worker: StartWorker
+    client: Client, start_worker: StartWorker, tmp_path: Path
 ) -> None:
-    env = {"BESPOKE_PROGRAMS": "tests.two_predictors", "PYTHONPATH": str(ROOT)}
+    told = tmp_path / "told"
+    env = {
+        "BESPOKE_PROGRAMS": "tests.two_predictors,tests.subscribing",
+        "PYTHONPATH": str(ROOT),
+        "TOLD": str(told),
+    }
     worker = start_worker("programs", concurrency=1, env=env)
     patient = programs.Programs(client, {NAME: Triage}, ttl=SECONDS, timeout=SECONDS)
     anew = programs.Programs(client, {NAME: Triage}, ttl=0.0, timeout=SECONDS)
+
+    # The worker's first job, before which it has imported whoever subscribes.
+    assert anew.for_user(NAME, "bob").classify.demos == []
+    (event,) = [json.loads(line) for line in told.read_text().splitlines()]
+    assert (event["event"], event["found"]) == ("dspy.storage.load_complete", False)
 
     save(client, "first")
     assert (said(patient), said(anew)) == ("first", "first")

@@ -159,6 +159,7 @@ class Runtime:
     @cached_property
     def cleaning(self) -> "Cleaning":
         """How many versions are kept."""
+        self._load_subscribers()
         from bespoke_workers.programs.cleaning import Cleaning
 
         return Cleaning(self.database, self.settings, self.outbox)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from bespoke_schemas.exports import Exported, Imported
 from bespoke_schemas.programs import CleanedUp
 from bespoke_workers.database.tables import ProgramVersion
 from bespoke_workers.observe import events
@@ -87,3 +88,18 @@ def cleaned_up(user_id: str | None, program: str | None, result: CleanedUp) -> N
         kept_count=result.kept_count,
         size_bytes=result.size_bytes,
     )
+
+
+def exported(user_id: str | None, result: Exported) -> None:
+    """Tell that a bundle was written; after the commit."""
+    events.emit(
+        "dspy.storage.export",
+        user_id=user_id,
+        count=result.count,
+        size_bytes=result.size_bytes,
+    )
+
+
+def imported(result: Imported) -> None:
+    """Tell that a bundle was imported; after the commit."""
+    events.emit("dspy.storage.import", imported=result.imported, unchanged=result.unchanged)

@@ -12,8 +12,7 @@ from bespoke_schemas.exports import Exported, ExportPrograms, Imported, ImportPr
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.errors import Refused
-from bespoke_workers.observe import events
-from bespoke_workers.programs import pointer, selection
+from bespoke_workers.programs import announcing, pointer, selection
 from bespoke_workers.programs.bundle_format import LINE_LIMIT, Decoder, Encoder, Entry
 from bespoke_workers.programs.imported import insert_entries
 from bespoke_workers.settings import Settings
@@ -45,16 +44,15 @@ class Bundles:
         default = f"programs-{payload.id}.jsonl.gz"
         place = self._storage.place(default if payload.name is None else payload.name)
 
+        written: list[Exported] = []
+
         async def effect(session: AsyncSession) -> Exported:
-            return await self._write(session, payload, place)
+            written.append(await self._write(session, payload, place))
+            return written[-1]
 
         exported = await once(self._database, payload, effect)
-        events.emit(
-            "dspy.storage.export",
-            user_id=payload.user_id,
-            count=exported.count,
-            size_bytes=exported.size_bytes,
-        )
+        if written:  # by this delivery
+            announcing.exported(payload.user_id, exported)
         return exported
 
     async def import_(self, payload: ImportPrograms) -> Imported:
@@ -65,12 +63,16 @@ class Bundles:
         """
         place = self._storage.place(payload.url)
 
+        read: list[Imported] = []
+
         async def effect(session: AsyncSession) -> Imported:
             checksum = await self._check(place)
-            return await self._insert(session, place, checksum, activate=payload.activate)
+            read.append(await self._insert(session, place, checksum, activate=payload.activate))
+            return read[-1]
 
         imported = await once(self._database, payload, effect)
-        events.emit("dspy.storage.import", imported=imported.imported, unchanged=imported.unchanged)
+        if read:  # by this delivery
+            announcing.imported(imported)
         return imported
 
     async def _write(
