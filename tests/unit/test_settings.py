@@ -94,6 +94,8 @@ def test_the_default_home_is_absolute_wherever_a_worker_is_started(
         ("NIGHTLY_AT", "2", "give a time of day"),
         ("NIGHTLY_AT", "02:00:00", "give a time of day"),
         ("NIGHTLY_AT", "02:60", "give a time of day"),
+        ("SIGNING_KEY", PASSWORD, "is shorter than 32 characters; set it to what `openssl rand"),
+        ("ALLOW_WHOLE_PROGRAMS", "perhaps", "valid boolean"),
         ("HOME", "~nobody-has-this-name/x", "give a directory"),
     ],
 )

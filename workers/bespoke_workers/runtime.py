@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bespoke_workers.programs.checkpoints import Checkpoints
     from bespoke_workers.programs.cleaning import Cleaning
     from bespoke_workers.programs.library import Library
+    from bespoke_workers.programs.whole import WholePrograms
 
 _log = structlog.get_logger("bespoke.jobs")
 
@@ -178,6 +179,13 @@ class Runtime:
         from bespoke_workers.programs.bundles import Bundles
 
         return Bundles(self.database, self.settings)
+
+    @cached_property
+    def whole_programs(self) -> "WholePrograms":
+        """Programs with their code."""
+        from bespoke_workers.programs.whole import WholePrograms
+
+        return WholePrograms(self.database, self.settings, self.programs)
 
     @cached_property
     def examples(self) -> "Examples":

@@ -19,6 +19,7 @@ DATABASE_SCHEME = "postgresql+asyncpg"
 REDIS_FORM = "redis://:password@host:6379/0"
 BROKER_SCHEMES = ("redis", "rediss")
 MLFLOW_SCHEMES = ("http", "https")
+SIGNING_KEY_LENGTH = 32  # characters; fewer could be guessed
 
 
 class Settings(BaseSettings):
@@ -41,6 +42,8 @@ class Settings(BaseSettings):
     lm_api_base: str | None = None
     lm_api_key: SecretStr | None = None
     lm_temperature: float = 0.0
+    signing_key: SecretStr | None = None  # of whole programs
+    allow_whole_programs: bool = False  # to load them, which runs code
     programs: Annotated[tuple[str, ...], NoDecode] = ()  # modules to import, comma-separated
     home: Path = Path("~/.bespoke")
     timezone: str = "UTC"
@@ -86,6 +89,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"got {str(home)!r}, whose user is unknown; give a directory"
             ) from None
+
+    @field_validator("signing_key", mode="after")
+    @classmethod
+    def _long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and len(key.get_secret_value()) < SIGNING_KEY_LENGTH:
+            raise ValueError(
+                f"is shorter than {SIGNING_KEY_LENGTH} characters; set it to what "
+                "`openssl rand -hex 32` prints"
+            )
+        return key
 
     @field_validator("programs", mode="before")
     @classmethod

@@ -34,6 +34,7 @@ from bespoke_schemas.programs.history import (
 from bespoke_schemas.programs.loading import Best, Load, LoadActive, Loaded
 from bespoke_schemas.programs.saving import Save, Saved
 from bespoke_schemas.programs.versions import Version, VersionSummary
+from bespoke_schemas.programs.whole import DeletedWhole, DeleteWhole, SavedWhole, SaveWhole
 
 __all__ = [
     "Activate",
@@ -48,7 +49,9 @@ __all__ = [
     "Comparison",
     "Cursor",
     "Delete",
+    "DeleteWhole",
     "Deleted",
+    "DeletedWhole",
     "Find",
     "Found",
     "History",
@@ -65,7 +68,9 @@ __all__ = [
     "Rollback",
     "RolledBack",
     "Save",
+    "SaveWhole",
     "Saved",
+    "SavedWhole",
     "Summary",
     "Trend",
     "Trends",

@@ -89,3 +89,15 @@ async def restore_checkpoint(
 ) -> programs.Restored:
     """Load the newest checkpoint of a name, or put its state into use."""
     return await this.checkpoints.restore(payload)
+
+
+@serves(programs.SaveWhole)
+async def save_whole(payload: programs.SaveWhole, this: Runtime) -> programs.SavedWhole:
+    """Save a program with its code."""
+    return await this.whole_programs.save(payload)
+
+
+@serves(programs.DeleteWhole)
+async def delete_whole(payload: programs.DeleteWhole, this: Runtime) -> programs.DeletedWhole:
+    """Delete a program that was saved whole."""
+    return await this.whole_programs.delete(payload)

@@ -15,7 +15,12 @@ from bespoke_workers.database.tables.jobs import Delivery, Job
 from bespoke_workers.database.tables.learning import Example, Learner
 from bespoke_workers.database.tables.memories import Memory, MemoryArchive, MemorySpace, SpaceMember
 from bespoke_workers.database.tables.optimization import Batch, OptimizationJob
-from bespoke_workers.database.tables.programs import Activation, ActiveProgram, ProgramVersion
+from bespoke_workers.database.tables.programs import (
+    Activation,
+    ActiveProgram,
+    ProgramVersion,
+    WholeProgram,
+)
 
 __all__ = [
     "Activation",
@@ -38,4 +43,5 @@ __all__ = [
     "ProgramVersion",
     "Reembedding",
     "SpaceMember",
+    "WholeProgram",
 ]

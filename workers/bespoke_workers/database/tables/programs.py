@@ -128,3 +128,20 @@ class Activation(SQLModel, table=True):
     reason: str = Field(sa_type=Text)
     moved_at: datetime = Field(sa_column=moment(default=True))
     undone_at: datetime | None = Field(default=None, sa_column=maybe_moment())
+
+
+class WholeProgram(SQLModel, table=True):
+    """A program pickled whole: whose it is, and the seal without which nobody loads its file."""
+
+    __tablename__ = "whole_program"
+    __table_args__ = (Index("whole_program_by_owner", "user_id", "program", "saved_at"),)
+
+    id: UUID = Field(primary_key=True)
+    user_id: str | None = Field(default=None, sa_type=Text)
+    program: str = Field(sa_type=Text)
+    version_id: UUID | None = None
+    base_id: UUID | None = None
+    versions: dict[str, Any] = Field(sa_column=json())
+    size_bytes: int = Field(sa_column=Column(Integer, nullable=False))
+    seal: str = Field(sa_type=Text)
+    saved_at: datetime = Field(sa_column=moment())
