@@ -13,6 +13,7 @@ from sqlalchemy import text
 from bespoke_schemas import program_state, programs
 from bespoke_workers.programs import registry
 from bespoke_workers.programs import state as states
+from bespoke_workers.programs.checkpoints import Checkpoints
 from examples.support_desk.standin_lm import StandinLM
 from tests.hybrid_program import same_label
 from tests.integration.bundles import FILE, Side, an_entry, bundle_of, put, side
@@ -68,6 +69,15 @@ def imported(here: Side, state: dict[str, Any]) -> Any:
     return in_a_worker(here)
 
 
+def checkpointed(here: Side, state: dict[str, Any]) -> Any:
+    """Save it as a checkpoint, and restore that into use."""
+    checkpoints = Checkpoints(here.database, here.library)
+    owner = {"program": NAME, "user_id": "ada", "name": "before"}
+    here.runner.run(checkpoints.save(programs.Checkpoint(**owner, state=state)))
+    here.runner.run(checkpoints.restore(programs.RestoreCheckpoint(**owner, activate=True)))
+    return in_a_worker(here)
+
+
 def planted(here: Side, state: dict[str, Any]) -> Any:
     """Put it into the database past everything, and use it in a worker."""
     plant(here, state)
@@ -92,7 +102,7 @@ def applied(here: Side, state: dict[str, Any]) -> Any:
     return module
 
 
-DOORS: list[Door] = [saved, imported, planted, answered, applied]
+DOORS: list[Door] = [saved, imported, checkpointed, planted, answered, applied]
 
 
 def in_a_worker(here: Side) -> Any:
