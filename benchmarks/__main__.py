@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks import (
     bundles,
     compaction_share,
+    for_user,
     index_scale,
     store_among_many,
     store_latency,
@@ -27,6 +28,7 @@ BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (
     index_scale.measure,
     worker_memory.measure,
     bundles.measure,
+    for_user.measure,
 )
 
 

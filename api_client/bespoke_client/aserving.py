@@ -40,7 +40,7 @@ class AsyncPrograms:
         """Return the program with the state that the user has in use; see Programs.for_user."""
         return await self._here().serve((program, user_id), strict)
 
-    def forget(self, user_id: str | None) -> None:
+    def forget(self, user_id: str | None = None) -> None:
         """Load a user's programs anew at the next call. Nothing to await; see Programs.forget."""
         self._here().forget(user_id)
 
@@ -77,7 +77,7 @@ class _Serving:
 
     def forget(self, user_id: str | None) -> None:
         for flights in list(self._flights.values()):
-            for key in [key for key in flights if key[1] == user_id]:
+            for key in [key for key in flights if user_id in (None, key[1])]:
                 # What it brings may be what was in use before; nobody keeps it.
                 del flights[key]
         self.shelf.forget(user_id)

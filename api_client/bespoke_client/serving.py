@@ -61,10 +61,11 @@ class Programs:
         """
         return self._here().serve((program, user_id), strict)
 
-    def forget(self, user_id: str | None) -> None:
-        """Load a user's programs anew at the next call; for None, the shared base's.
+    def forget(self, user_id: str | None = None) -> None:
+        """Load a user's programs anew at the next call; without a user, everybody's.
 
-        For when this application moved the pointer, or erased the user.
+        For when this application moved the user's pointer, or erased the user; and the shared
+        base's, which is part of everybody's programs.
         """
         self._here().forget(user_id)
 
@@ -149,7 +150,7 @@ class _Serving:
 
     def forget(self, user_id: str | None) -> None:
         with self._lock:
-            for key in [key for key in self._flights if key[1] == user_id]:
+            for key in [key for key in self._flights if user_id in (None, key[1])]:
                 # What it brings may be what was in use before; nobody keeps it.
                 del self._flights[key]
             self.shelf.forget(user_id)

@@ -83,7 +83,7 @@ class Shelf:
         self._masters.put(key, shelved)
 
     def forget(self, user_id: str | None) -> None:
-        """Let go of all that is kept of a user; of the shared base's, for None."""
+        """Let go of all that is kept of a user; of everybody, for None."""
         self._masters.forget(user_id)
 
     def loading(self, key: Key) -> Loading:

@@ -131,6 +131,13 @@ def test_a_user_who_is_forgotten_is_asked_for_anew() -> None:
     assert said(here.for_user("triage", "ada")) == "second"
 
 
+def test_with_the_base_everybody_is_forgotten() -> None:
+    here = served(answering(loaded("base", None), loaded("base", None), loaded("better", None)))
+    assert [said(here.for_user("triage", user)) for user in ("ada", None)] == ["base"] * 2
+    here.forget()
+    assert [said(here.for_user("triage", user)) for user in ("ada", None)] == ["better"] * 2
+
+
 class Held:
     """An answer that workers give when they are let."""
 

@@ -174,6 +174,8 @@ def test_a_user_is_forgotten_in_all_programs_and_nobody_else() -> None:
 
     assert masters.stats().size == 2
     assert masters.get(("triage", None)) is not None
+    masters.forget(None)
+    assert (masters.stats().size, masters.stats().state_bytes) == (0, 0)
 
 
 def test_a_bound_below_one_is_refused() -> None:

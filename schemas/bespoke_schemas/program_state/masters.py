@@ -108,9 +108,9 @@ class Masters(Generic[MasterT]):
                 self._evictions += 1
 
     def forget(self, user_id: str | None) -> None:
-        """Let go of every master of a user; of the shared base's, for None."""
+        """Let go of every master of a user; of all masters, for None."""
         with self._lock:
-            for key in [key for key in self._kept if key[1] == user_id]:
+            for key in [key for key in self._kept if user_id in (None, key[1])]:
                 self._bytes -= self._kept.pop(key).state_bytes
                 self._invalidated += 1
 
