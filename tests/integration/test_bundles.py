@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from bespoke_schemas import exports, ids, programs
+from bespoke_schemas.jobs import Progress
 from bespoke_workers.database import migrate
 from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.observe import events
@@ -202,6 +203,24 @@ def test_rows_are_fetched_a_page_at_a_time(here: Side, monkeypatch: pytest.Monke
     assert here.export(name=FILE).count == 8
     assert here.import_().unchanged == 8
     assert len(inserts) == 4
+
+
+def test_those_who_watch_are_told_how_far_a_bundle_is(
+    here: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(here)
+    monkeypatch.setattr("bespoke_workers.programs.bundles.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("bespoke_workers.programs.bundles.ENTRIES_AT_ONCE", 3)
+    told: list[Progress] = []
+
+    here.runner.run(here.bundles.export(exports.ExportPrograms(name=FILE), told.append))
+    here.runner.run(here.bundles.import_(exports.ImportPrograms(url=FILE), told.append))
+
+    assert [(one.step, one.done, one.total) for one in told] == [
+        ("exporting", 2, 5), ("exporting", 4, 5), ("exporting", 5, 5),
+        ("checking", 3, None), ("checking", 5, None),
+        ("importing", 3, 5), ("importing", 5, 5),
+    ]  # fmt: skip
 
 
 def test_nothing_hostile_comes_in_through_a_bundle(there: Side) -> None:

@@ -79,7 +79,7 @@ def test_a_state_is_not_shown_and_said_where_it_is() -> None:
 
     assert "diagnosis" not in told
     assert "not shown; --json and -o FILE have it" in told
-    assert "0.9123" in told
+    assert "0.912" in told
     assert "12.3 kB" in told
     assert '{"python": "3.12"}' not in told
     assert "metadata python" in told
@@ -166,7 +166,10 @@ def test_every_answer_can_be_shown(kind: type[Result], drawing: st.DataObject) -
         ("age_hours", 2.5, "2 h 30 min"),
         ("age_difference_hours", -50, "-2 d 2 h"),
         ("count", 1_234_567, "1,234,567"),
-        ("score", 0.123456, "0.1235"),
+        ("score", 0.123456, "0.123"),
+        ("score", 1.0, "1.000"),
+        ("improvement_percentage", 12_345.6, "12,345.6"),
+        ("similarity", 0.0, "0"),
         ("active", True, "yes"),
         ("saved_at", NOW, "2026-01-31 12:00:00"),
         ("tags", (), "-"),

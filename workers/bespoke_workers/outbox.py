@@ -4,11 +4,19 @@ Messages are sent after the commit of what they are about: a job must never see 
 that was rolled back. A message that is lost between the two is sent again by the reaper.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 from uuid import UUID
 
 from bespoke_schemas import Payload, Result
 from bespoke_schemas.jobs import Progress
+
+Tell = Callable[[Progress], None]
+"""What a service calls to tell how far its job is."""
+
+
+def to_nobody(progress: Progress) -> None:
+    """Tell nobody how far a job is."""
 
 
 class Outbox(Protocol):

@@ -13,7 +13,7 @@ from bespoke_schemas.jobs import Progress as JobProgress
 from bespoke_workers.cli import units
 from bespoke_workers.cli.asking import Look
 
-WAITING = "waiting for a worker"
+WAITING = "waiting"
 SHOW_AFTER_SECONDS = 0.5
 """Most jobs have ended by then, and a bar would only flicker."""
 

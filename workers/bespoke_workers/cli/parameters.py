@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import click
-from annotated_types import Ge, Le
 from pydantic import AwareDatetime, BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -174,8 +173,8 @@ def _scalar_type(base: Any) -> ParamType:
 
 def _help(name: str, info: FieldInfo) -> str:
     text = info.description or HELP.get(name, "")
-    least = next((rule.ge for rule in info.metadata if isinstance(rule, Ge)), None)
-    most = next((rule.le for rule in info.metadata if isinstance(rule, Le)), None)
+    least = next((rule.ge for rule in info.metadata if hasattr(rule, "ge")), None)
+    most = next((rule.le for rule in info.metadata if hasattr(rule, "le")), None)
     if least is None and most is None:
         return text
     bounds = f"[{'' if least is None else least}…{'' if most is None else most}]"

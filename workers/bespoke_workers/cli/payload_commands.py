@@ -77,6 +77,8 @@ def _ask(kind: type[Payload[Any]], /, **values: Any) -> None:
     is_dry = getattr(payload, "dry_run", False)
     if places.is_confirmed(kind) and not own["yes"] and not is_dry:
         _confirm()
+    if own["no_wait"] and own["output"]:
+        raise click.UsageError("--no-wait leaves nothing to write; leave out one of it and -o")
     config = settings.load()
     asking.send(payload, config)
     if own["no_wait"]:

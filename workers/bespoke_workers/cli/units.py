@@ -49,7 +49,11 @@ def number(name: str, given: float) -> str:
         return duration(given)
     if name.endswith("_hours"):
         return duration(given * 3600)
-    return f"{given:,}" if isinstance(given, int) else f"{given:.4g}"
+    if isinstance(given, int):
+        return f"{given:,}"
+    if 1000 <= abs(given) < 1e12:
+        return f"{given:,.1f}"
+    return f"{given:.3f}" if 0.001 <= abs(given) < 1000 else f"{given:.4g}"
 
 
 def size(given: float) -> str:
@@ -79,7 +83,7 @@ def duration(seconds: float) -> str:
 
 def label(name: str) -> str:
     """Return a field's name in words."""
-    words = name.replace("_", " ")
+    words = "time" if name == "seconds" else name.replace("_", " ")
     for unit in (" bytes", " usd", " hours"):
         words = words.removesuffix(unit)
     return words

@@ -1,16 +1,10 @@
 """The tasks of the memories."""
 
-from functools import partial
-
-import structlog
-
 from bespoke_schemas import memories
-from bespoke_schemas.jobs import Progress
 from bespoke_workers.app import serves
 from bespoke_workers.errors import Transient
 from bespoke_workers.runtime import Runtime
-
-_log = structlog.get_logger("bespoke.jobs")
+from bespoke_workers.tasks.telling import to_watchers
 
 
 @serves(memories.Store)
@@ -34,17 +28,10 @@ async def export(payload: memories.Export, this: Runtime) -> memories.Exported:
 @serves(memories.Import)
 async def import_(payload: memories.Import, this: Runtime) -> memories.Imported | None:
     """Bring records in; a long import goes back to the end of its queue between slices."""
-    imported = await this.memories.import_(payload, partial(_tell, this, payload))
+    imported = await this.memories.import_(payload, to_watchers(this, payload))
     if imported is None:
         _go_on(this, payload)
     return imported
-
-
-def _tell(this: Runtime, payload: memories.Import, progress: Progress) -> None:
-    try:
-        this.outbox.progress(payload.id, payload.task, progress)
-    except Exception as error:  # noqa: BLE001  # progress is no reason to fail
-        _log.warning("progress not told", error=type(error).__name__)
 
 
 def _go_on(this: Runtime, payload: memories.Import) -> None:
