@@ -22,17 +22,22 @@ def ask(database_url: str, query: str, *arguments: object) -> Any:
 
 
 class HeldBack:
-    """Holds a table against writers, so that a job can be met in the middle of its work."""
+    """Holds a table against writers, so that a job can be met in the middle of its work.
 
-    def __init__(self, database_url: str, table: str) -> None:
+    With ``rows``, a condition, only those rows are held.
+    """
+
+    def __init__(self, database_url: str, table: str, rows: str | None = None) -> None:
         self._url = database_url.replace("+asyncpg", "")
-        self._table = table
+        self._hold = f"LOCK TABLE {table} IN EXCLUSIVE MODE"
+        if rows is not None:
+            self._hold = f"SELECT FROM {table} WHERE {rows} FOR UPDATE"
         self._loop = asyncio.new_event_loop()
 
     def __enter__(self) -> Self:
         self._connection = self._loop.run_until_complete(asyncpg.connect(self._url))
         self._run("BEGIN")
-        self._run(f"LOCK TABLE {self._table} IN EXCLUSIVE MODE")
+        self._run(self._hold)
         return self
 
     def __exit__(self, *_: object) -> None:
