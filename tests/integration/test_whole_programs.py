@@ -190,6 +190,26 @@ def test_deleted_it_is_gone_and_only_its_user_can_delete_it(desk: Desk) -> None:
     assert not delete("ada")
 
 
+def test_a_user_s_are_listed_newest_first(desk: Desk) -> None:
+    version = desk.teach("ada's")
+    base = desk.teach("base", user_id=None)
+    first, second = desk.save(), desk.save()
+    desk.save(user_id="bob")
+    shared = desk.save(user_id=None)
+
+    def listed(**query: Any) -> programs.ListedWhole:
+        return desk.runner.run(desk.whole().list(programs.ListWhole(**query)))
+
+    ada = listed(user_id="ada")
+    assert [each.whole_id for each in ada.whole] == [second.whole_id, first.whole_id]
+    assert (ada.whole[0].program_id, ada.whole[0].base_id) == (version.program_id, base.program_id)
+    assert ada.whole[0].size_bytes == second.size_bytes
+    newest = listed(user_id="ada", program=NAME, limit=1)
+    assert (len(newest.whole), newest.total) == (1, 2)
+    assert listed(user_id="ada", program="another").total == 0
+    assert [each.whole_id for each in listed().whole] == [shared.whole_id]
+
+
 def test_without_the_settings_none_is_saved_or_loaded(desk: Desk) -> None:
     saved = desk.save()
     payload = programs.SaveWhole(program=NAME, user_id="ada")

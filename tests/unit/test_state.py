@@ -41,6 +41,30 @@ def test_a_hostile_state_leaves_a_program_callable_without_a_language_model_of_i
     assert state.dump(module) == tame_state()
 
 
+class Calibrated(dspy.Module):  # type: ignore[misc]  # dspy has no types
+    """A program that brings its own language model, and an anchoring of its answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.judge = dspy.Predict("text -> ok: bool")
+        self.judge.lm = dspy.LM("openai/own", api_key=TRAP)
+        self.judge.fields = {"ok": {"threshold": 0.7}}
+
+
+def test_what_the_class_itself_gives_its_predictors_is_left_to_them() -> None:
+    module = state.fresh(program(Calibrated))
+    dumped = state.dump(module)
+    hostile = {
+        "judge": {**dumped["judge"], "lm": {"model": "x"}, "fields": {"ok": {"threshold": 0}}}
+    }
+
+    state.apply(module, hostile, state.fingerprint(module))
+
+    assert set(dumped["judge"]) == {"demos", "signature"}
+    assert module.judge.lm.model == "openai/own"
+    assert module.judge.fields == {"ok": {"threshold": 0.7}}
+
+
 def test_what_a_program_dumps_is_what_another_one_takes() -> None:
     first, second = triage(), triage()
     first.classify.demos = [dspy.Example(text="lost card", label="card")]

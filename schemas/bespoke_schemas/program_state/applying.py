@@ -34,7 +34,7 @@ def apply(
     fingerprint: str,
     only: Collection[str] | None = None,
 ) -> None:
-    """Give ``module`` a stored state; no language model comes with it.
+    """Give ``module`` a stored state: demos and wording, and nothing else.
 
     ``fingerprint`` is the one stored with the state. With ``only``, the predictors of these
     names take theirs, and what the state has for others counts for nothing. Raises
@@ -62,10 +62,16 @@ def fitting(
 
 
 def give(module: "dspy.Module", kept: Mapping[str, Any]) -> None:
-    """Give predictors of ``module`` their part of a state that was found to fit."""
+    """Give predictors of ``module`` their part of a state that was found to fit.
+
+    What the application's class gave them beside that stays: a language model, a calibration.
+    """
     into = predictors(module)
     for name, part in kept.items():
-        into[name].load_state({**part, "lm": None})
+        predictor = into[name]
+        model, calibration = predictor.lm, getattr(predictor, "fields", {})
+        predictor.load_state({**part, "lm": None, "fields": calibration})
+        predictor.lm = model
 
 
 def check_fits(

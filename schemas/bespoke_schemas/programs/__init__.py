@@ -34,7 +34,15 @@ from bespoke_schemas.programs.history import (
 from bespoke_schemas.programs.loading import Best, Load, LoadActive, Loaded
 from bespoke_schemas.programs.saving import Save, Saved
 from bespoke_schemas.programs.versions import Version, VersionSummary
-from bespoke_schemas.programs.whole import DeletedWhole, DeleteWhole, SavedWhole, SaveWhole
+from bespoke_schemas.programs.whole import (
+    DeletedWhole,
+    DeleteWhole,
+    ListedWhole,
+    ListWhole,
+    SavedWhole,
+    SaveWhole,
+    WholeProgram,
+)
 
 __all__ = [
     "Activate",
@@ -56,6 +64,8 @@ __all__ = [
     "Found",
     "History",
     "List",
+    "ListWhole",
+    "ListedWhole",
     "Load",
     "LoadActive",
     "Loaded",
@@ -76,4 +86,5 @@ __all__ = [
     "Trends",
     "Version",
     "VersionSummary",
+    "WholeProgram",
 ]

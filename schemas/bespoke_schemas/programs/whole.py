@@ -2,6 +2,8 @@
 
 from uuid import UUID
 
+from pydantic import Field
+
 from bespoke_schemas.fields import Moment, Name, UserId
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
@@ -31,6 +33,33 @@ class SaveWhole(Payload[SavedWhole], queue=Queue.PROGRAMS):
     program: Name
     user_id: UserId | None = None
     program_id: UUID | None = None
+
+
+class WholeProgram(Result):
+    """One program that was saved whole; ``base_id`` is the base that completed its version."""
+
+    whole_id: UUID
+    program: str
+    program_id: UUID | None
+    base_id: UUID | None
+    versions: dict[str, str]
+    size_bytes: int
+    saved_at: Moment
+
+
+class ListedWhole(Result):
+    """The newest of an owner's whole programs, newest first, and how many there are."""
+
+    whole: tuple[WholeProgram, ...]
+    total: int
+
+
+class ListWhole(Payload[ListedWhole], queue=Queue.PROGRAMS):
+    """List the programs of a user, or of the shared base, that were saved whole."""
+
+    user_id: UserId | None = None
+    program: Name | None = None
+    limit: int = Field(default=100, ge=1, le=1000)
 
 
 class DeletedWhole(Result):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlmodel import col, delete, select
+from sqlmodel import col, delete, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import programs
@@ -98,6 +98,18 @@ class WholePrograms:
         _check_versions(row)
         return await in_thread(pickling.loaded, content)
 
+    async def list(self, payload: programs.ListWhole) -> programs.ListedWhole:
+        """Return what there is of one owner, newest first."""
+        owned = [col(WholeProgram.user_id) == payload.user_id]
+        if payload.program is not None:
+            owned.append(col(WholeProgram.program) == payload.program)
+        newest = (col(WholeProgram.saved_at).desc(), col(WholeProgram.id).desc())
+        query = select(WholeProgram).where(*owned).order_by(*newest).limit(payload.limit)
+        async with self._database.transaction() as session:
+            rows = (await session.exec(query)).all()
+            total = await session.exec(select(func.count()).select_from(WholeProgram).where(*owned))
+            return programs.ListedWhole(whole=tuple(map(_told, rows)), total=total.one())
+
     async def delete(self, payload: programs.DeleteWhole) -> programs.DeletedWhole:
         """Delete a whole program of the user, its file first."""
 
@@ -117,7 +129,12 @@ class WholePrograms:
         if payload.program_id is None:
             return await self._library.active(session, payload.user_id, payload.program)
         await pointer.check_usable(session, payload.user_id, payload.program, payload.program_id)
-        return await session.get(ProgramVersion, payload.program_id)
+        owner = col(ProgramVersion.user_id)
+        query = select(ProgramVersion).where(
+            col(ProgramVersion.id) == payload.program_id,
+            or_(owner == payload.user_id, owner.is_(None)),
+        )
+        return (await session.exec(query)).one()
 
     async def _write(self, row: WholeProgram, content: bytes) -> str:
         place = self._place(row.id, row.user_id)
@@ -200,6 +217,18 @@ def _row(
     )
     row.seal = sealing.seal(row, content, signing_key)
     return row
+
+
+def _told(row: WholeProgram) -> programs.WholeProgram:
+    return programs.WholeProgram(
+        whole_id=row.id,
+        program=row.program,
+        program_id=row.version_id,
+        base_id=row.base_id,
+        versions=row.versions,
+        size_bytes=row.size_bytes,
+        saved_at=row.saved_at,
+    )
 
 
 def _check_versions(row: WholeProgram) -> None:

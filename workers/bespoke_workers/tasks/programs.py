@@ -97,6 +97,12 @@ async def save_whole(payload: programs.SaveWhole, this: Runtime) -> programs.Sav
     return await this.whole_programs.save(payload)
 
 
+@serves(programs.ListWhole)
+async def list_whole(payload: programs.ListWhole, this: Runtime) -> programs.ListedWhole:
+    """List the programs that were saved whole."""
+    return await this.whole_programs.list(payload)
+
+
 @serves(programs.DeleteWhole)
 async def delete_whole(payload: programs.DeleteWhole, this: Runtime) -> programs.DeletedWhole:
     """Delete a program that was saved whole."""
