@@ -136,12 +136,18 @@ class Shelf:
             known.asked_at = asked_at
             return known
 
+        left_plain: set[str] = set()
+
         def build() -> Any:
             module = self._plain(key[0])
-            assemble(module, loaded.version, base=loaded.base, own=loaded.own)
+            others = assemble(module, loaded.version, base=loaded.base, own=loaded.own)
+            left_plain.update(others)
             return module
 
-        return Shelved(build, asked_at, loaded)
+        shelved = Shelved(build, asked_at, loaded)
+        if left_plain:
+            _log.warning("the shared base has another shape: %s: %s", key[0], sorted(left_plain))
+        return shelved
 
 
 def advance(loading: Loading, answer: Loaded | None) -> "LoadActive | Shelved":

@@ -94,12 +94,12 @@ def test_a_user_without_a_version_gets_the_plain_program() -> None:
     assert here.stats().hits == 1
 
 
-def test_the_shared_predictors_are_the_base_s() -> None:
-    shape = program_state.fingerprint(Desk())
+def a_desk(shape: str) -> programs.Loaded:
+    """Return ada's version of a program of which one predictor is shared, and a base of a shape."""
     whole = hybrid_program.worded("base")
     own = {hybrid_program.OWN: hybrid_program.worded("ada's")[hybrid_program.OWN]}
     facts = {"program": "desk"}
-    answer = programs.Loaded(
+    return programs.Loaded(
         version=version(
             "", state=own, fingerprint=program_state.fingerprint(Desk(), [hybrid_program.OWN]),
             **facts,
@@ -107,9 +107,26 @@ def test_the_shared_predictors_are_the_base_s() -> None:
         base=version("", None, state=whole, fingerprint=shape, **facts),
         own=(hybrid_program.OWN,),
     )  # fmt: skip
-    module = served(answering(answer)).for_user("desk", "ada")
-    words = {name: each.signature.instructions for name, each in module.named_predictors()}
-    assert words == {hybrid_program.SHARED: "base", hybrid_program.OWN: "ada's"}
+
+
+def words(module: Any) -> dict[str, str]:
+    return {name: each.signature.instructions for name, each in module.named_predictors()}
+
+
+def test_the_shared_predictors_are_the_base_s() -> None:
+    here = served(answering(a_desk(program_state.fingerprint(Desk()))))
+    module = here.for_user("desk", "ada")
+    assert words(module) == {hybrid_program.SHARED: "base", hybrid_program.OWN: "ada's"}
+
+
+def test_a_base_of_another_shape_is_left_out_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shape = program_state.fingerprint(Desk()).replace("topic: str)", "topic: int)")
+    here = served(answering(a_desk(shape)))
+    module = here.for_user("desk", "ada")
+    assert words(module) == words(Desk()) | {hybrid_program.OWN: "ada's"}
+    assert caplog.text.count("the shared base has another shape: desk: ['topic']") == 1
 
 
 def test_after_its_time_it_is_asked_for_anew_and_kept_if_it_is_the_same() -> None:
