@@ -34,7 +34,7 @@ def test_help_lists_the_commands(bespoke: Bespoke) -> None:
     done = bespoke("--help")
 
     assert done.returncode == 0
-    for command in ("up", "status", "worker", "beat", "flower", "migrate"):
+    for command in ("up", "status", "worker", "beat", "flower", "migrate", "report"):
         assert f"\n  {command} " in done.stdout
 
 

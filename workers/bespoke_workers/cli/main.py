@@ -12,6 +12,7 @@ from bespoke_workers.cli import places
 from bespoke_workers.cli.migrate import migrate
 from bespoke_workers.cli.payload_groups import OwnCommand, PayloadGroup
 from bespoke_workers.cli.processes import beat, flower, worker
+from bespoke_workers.cli.report import report
 from bespoke_workers.cli.status import status
 from bespoke_workers.cli.up import up
 from bespoke_workers.errors import BespokeError, Misconfigured
@@ -54,5 +55,5 @@ def main() -> None:
     """
 
 
-for command in (up, status, worker, beat, flower, migrate):
+for command in (up, status, worker, beat, flower, migrate, report):
     main.add_command(command)
