@@ -1,6 +1,8 @@
 """Every payload is a command, and what it is given there is the payload that is sent."""
 
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -211,6 +213,22 @@ def test_each_group_explains_itself(group: str) -> None:
     assert told.exit_code == 0
     for name in places.commands(group):
         assert f"\n  {name} " in told.output
+
+
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("bespoke_workers.cli", {"celery", "sqlalchemy", "dspy", "faiss", "rich", "redis"}),
+        ("bespoke_workers.app", {"sqlalchemy", "dspy", "faiss"}),
+    ],
+)
+def test_nothing_is_imported_that_only_a_job_needs(module: str, unneeded: set[str]) -> None:
+    code = f"import sys, {module}; print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert module in done.stdout.split()
+    assert not unneeded & set(done.stdout.split())
 
 
 def test_what_removes_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:

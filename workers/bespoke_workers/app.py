@@ -11,7 +11,7 @@ import random
 import ssl
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 import structlog
@@ -27,8 +27,7 @@ from pydantic import ValidationError
 from bespoke_schemas import Payload, Result
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
-from bespoke_workers import runtime, settings
-from bespoke_workers.database import deliveries
+from bespoke_workers import settings
 from bespoke_workers.errors import (
     BespokeError,
     Permanent,
@@ -39,7 +38,9 @@ from bespoke_workers.errors import (
 )
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.observe import events, logging
-from bespoke_workers.runtime import Runtime
+
+if TYPE_CHECKING:
+    from bespoke_workers.runtime import Runtime
 
 RUN_OPTIMIZATION = "bespoke.optimization.run"
 REAP = "bespoke.upkeep.reap"
@@ -73,7 +74,7 @@ TRACK_EVERY_SECONDS = 30.0
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT", bound=Result)
 OutcomeT = TypeVar("OutcomeT", bound="Outcome | None")
-Service = Callable[[Any, Runtime], Coroutine[object, object, ResultT | None]]
+Service = Callable[[Any, "Runtime"], Coroutine[object, object, ResultT | None]]
 
 _log = structlog.get_logger("bespoke.jobs")
 
@@ -292,7 +293,7 @@ def serves(
 
     def register(service: Service[ResultT]) -> Service[ResultT]:
         def task(self: Task[Any, Any], payload: dict[str, Any]) -> Outcome:
-            def perform(this: Runtime) -> Outcome:
+            def perform(this: "Runtime") -> Outcome:
                 decoded = _decoded(payload_type, payload, str(self.request.id))
                 _bind_user(decoded.subject())
                 result: ResultT | None = this.run(service(decoded, this), seconds=seconds)
@@ -309,7 +310,7 @@ def serves(
     return register
 
 
-Internal = Callable[Concatenate[Runtime, P], Coroutine[object, object, Outcome | None]]
+Internal = Callable[Concatenate["Runtime", P], Coroutine[object, object, Outcome | None]]
 
 
 def internal(
@@ -323,7 +324,7 @@ def internal(
 
     def register(service: Internal[P]) -> Internal[P]:
         def task(self: Task[Any, Any], /, *args: P.args, **kwargs: P.kwargs) -> Outcome | None:
-            def perform(this: Runtime) -> Outcome | None:
+            def perform(this: "Runtime") -> Outcome | None:
                 outcome = this.run(service(this, *args, **kwargs), seconds=seconds)
                 if outcome is None and answers:
                     raise Ignore  # the answer under this id is, or will be, another delivery's
@@ -346,8 +347,12 @@ def internal(
     return register
 
 
-def _job(task: Task[Any, Any], perform: Callable[[Runtime], OutcomeT]) -> OutcomeT:
+def _job(task: Task[Any, Any], perform: Callable[["Runtime"], OutcomeT]) -> OutcomeT:
     """Do one delivery of a job: log it, count it, and turn its failures into ours."""
+    # Tasks have imported both. Who only asks, looks or schedules never does: it takes a second.
+    from bespoke_workers import runtime
+    from bespoke_workers.database import deliveries
+
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(job=task.request.id, task=task.name)
     try:
@@ -425,4 +430,6 @@ def _leave_job(**_: object) -> None:
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def _close_runtime(**_: object) -> None:
+    from bespoke_workers import runtime
+
     runtime.close()

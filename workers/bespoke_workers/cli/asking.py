@@ -1,7 +1,7 @@
 """Asking for a job through the queue as an application does, and waiting for its answer.
 
 The workers cannot import the client, so this sends through the Celery application and reads
-its result backend. Celery is imported by the functions: it takes a second and a half.
+its result backend. Celery is imported by the functions: it takes most of a second.
 """
 
 import time
