@@ -1,31 +1,31 @@
-"""Another process that serves a user's program: says what it serves, at each line that it reads.
+"""An application's process that serves a user's program, with the settings of its environment.
 
-Arguments: database URL, home. A line is a user's name. ``fork`` makes three children, which all
-serve ada at the same time as their parent; it then says what each of them came to.
+A line that it reads is a user's name: it says what that user is served. ``fork`` makes three
+children, which all serve ada at the same time as their parent; it says what each of them came to.
 """
 
 import os
 import sys
 import threading
-from pathlib import Path
 
-from bespoke_workers.programs.serving import ForUser
-from tests.integration.serving import Serving, said
+from bespoke_workers.programs import for_user
+from tests.integration.serving import said
 from tests.two_predictors import NAME
 
 CHILDREN = 3
-TIMES = 40
+THREADS = 4
+TIMES = 10
 
 
-def serve_often(for_user: ForUser) -> str:
-    """Return all that was served, in four threads, each word once."""
+def serve_often() -> str:
+    """Return all that was served, each word once, and how often it came from memory or not."""
     words = set()
 
     def serve() -> None:
-        for _ in range(TIMES // 4):
+        for _ in range(TIMES):
             words.add(said(for_user(NAME, "ada")))
 
-    threads = [threading.Thread(target=serve) for _ in range(4)]
+    threads = [threading.Thread(target=serve) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -34,40 +34,30 @@ def serve_often(for_user: ForUser) -> str:
     return f"{','.join(map(str, words))} {stats.hits}+{stats.misses}"
 
 
-def forked(here: Serving, for_user: ForUser) -> list[str]:
+def forked() -> list[str]:
     """Serve in children and in their parent at once; return what each of them said."""
     pipes = []
     for _ in range(CHILDREN):
         out, into = os.pipe()
         if os.fork() == 0:
-            os.write(into, serve_often(for_user).encode())
+            os.write(into, serve_often().encode())
             os._exit(0)
         os.close(into)
         pipes.append(out)
-    own = serve_often(for_user)
+    own = serve_often()
     told = [os.read(out, 1000).decode() for out in pipes]
     for _ in pipes:
         os.wait()
     return [own, *told]
 
 
-def main(url: str, home: str) -> None:
-    here = Serving(url, Path(home))
-    # As the application has it: for each process the portal of that process.
-    portals = {os.getpid(): here.portal}
-    for_user = ForUser(
-        lambda: portals.get(os.getpid()) or Serving(url, Path(home)).portal  # made in the child
-    )
+def main() -> None:
     for line in sys.stdin:
         asked = line.strip()
-        if asked == "fork":
-            answer = ";".join(forked(here, for_user))
-        else:
-            answer = str(said(for_user(NAME, asked)))
+        answer = ";".join(forked()) if asked == "fork" else str(said(for_user(NAME, asked)))
         sys.stdout.write(answer + "\n")
         sys.stdout.flush()
-    here.portal.close()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

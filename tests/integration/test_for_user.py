@@ -282,13 +282,16 @@ def test_the_process_has_one_portal_and_one_server_of_programs() -> None:
 
 
 @pytest.fixture
-def far(database_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that serves."""
+def far(bespoke_env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Another process that serves, with the settings of its environment."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "tests.integration.serving_far_end", database_url,
-         str(tmp_path / "far")],
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-W", "ignore", "-m", "tests.integration.serving_far_end"],
+        env={**bespoke_env, "BESPOKE_PROGRAMS": "tests.two_predictors"},
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     yield process
     process.kill()
     process.communicate()
@@ -302,7 +305,7 @@ def ask(process: subprocess.Popen[str], line: str) -> str:
     return process.stdout.readline().strip()
 
 
-def test_another_process_serves_what_this_one_put_into_use(
+def test_another_process_and_its_children_serve_what_this_one_put_into_use(
     here: Serving, far: subprocess.Popen[str]
 ) -> None:
     assert ask(far, "ada") == "None"
@@ -315,14 +318,8 @@ def test_another_process_serves_what_this_one_put_into_use(
     here.save("base", None)
     assert [ask(far, "ada"), ask(far, "bob")] == ["first", "base"]
 
-
-def test_children_of_a_process_that_served_serve_on_connections_of_their_own(
-    here: Serving, far: subprocess.Popen[str]
-) -> None:
-    here.save("ada's")
-    assert ask(far, "ada") == "ada's"
-
+    # Each on connections of its own: shared ones would mix up their answers.
     own, *children = ask(far, "fork").split(";")
-    assert own == "ada's 40+1"
-    assert children == ["ada's 39+1"] * 3
-    assert ask(far, "ada") == "ada's"
+    assert own == "first 41+5"
+    assert children == ["first 39+1"] * 3
+    assert ask(far, "ada") == "first"
