@@ -38,10 +38,18 @@ class Side:
         return self.runner.run(self.library.save(programs.Save(**payload)))
 
     def export(self, **query: Any) -> exports.Exported:
-        return self.runner.run(self.bundles.export(exports.ExportPrograms(**query)))
+        payload = exports.ExportPrograms(**{"overwrite": True, **query})
+        return self.runner.run(self.bundles.export(payload))
 
-    def import_(self, url: str = FILE, *, activate: bool = False) -> exports.Imported:
-        payload = exports.ImportPrograms(url=url, activate=activate)
+    def activate(self, user_id: str | None, version_id: Any) -> None:
+        async def move() -> None:
+            async with self.database.transaction() as session:
+                await self.library.activate(session, user_id, NAME, version_id, reason="activated")
+
+        self.runner.run(move())
+
+    def import_(self, url: str = FILE, **how: Any) -> exports.Imported:
+        payload = exports.ImportPrograms(url=url, **how)
         return self.runner.run(self.bundles.import_(payload))
 
     def versions(self) -> list[dict[str, Any]]:
@@ -69,7 +77,7 @@ def side(url: str, storage: Path, runner: asyncio.Runner) -> Iterator[Side]:
 
 
 def an_entry(**changes: Any) -> dict[str, Any]:
-    """Return a good entry, with some of its keys changed."""
+    """Return a good entry of either format, with some of its keys changed."""
     return {
         "program_id": str(ids.uuid7()),
         "user_id": "ada",
@@ -91,6 +99,7 @@ def an_entry(**changes: Any) -> dict[str, Any]:
 
 
 def a_header(count: int, **changes: Any) -> dict[str, Any]:
+    """Return the header of a bundle of format 1, with some of its keys changed."""
     return {
         "format": "bespoke-programs", "version": 1, "count": count,
         "created_at": "2026-01-02T03:04:05Z", **changes,

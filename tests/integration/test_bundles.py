@@ -59,6 +59,7 @@ def fill(here: Side) -> None:
     here.save(activate=True)
     here.save(user_id="bob 猫", activate=True)
     here.save(user_id="carol")
+    here.activate("carol", parent.program_id)
 
 
 def test_a_round_trip_into_an_empty_database_gives_equal_programs(here: Side, there: Side) -> None:
@@ -78,11 +79,12 @@ def test_the_pointers_come_along_when_asked_for(here: Side, there: Side) -> None
     fill(here)
     here.export(name=FILE)
 
-    there.import_(activate=True)
+    first = there.import_(activate=True)
     there.import_(activate=True)
 
+    assert first.activated == 4
     assert there.pointers() == here.pointers()
-    assert len(there.pointers()) == 3
+    assert len(there.pointers()) == 4
 
 
 def test_a_second_import_changes_nothing(here: Side) -> None:
@@ -156,7 +158,7 @@ def test_the_lines_carry_the_agreed_keys_and_a_checksum(here: Side) -> None:
     body = gzip.decompress((here.storage / FILE).read_bytes()).splitlines(keepends=True)[:-1]
 
     assert {key: header[key] for key in ("format", "version", "count")} == {
-        "format": "bespoke-programs", "version": 1, "count": 1,
+        "format": "bespoke-programs", "version": 2, "count": 1,
     }  # fmt: skip
     assert datetime.fromisoformat(header["created_at"]).tzinfo is not None
     assert entry["program_id"] == str(saved.program_id)
@@ -218,7 +220,7 @@ def test_those_who_watch_are_told_how_far_a_bundle_is(
 
     assert [(one.step, one.done, one.total) for one in told] == [
         ("exporting", 2, 5), ("exporting", 4, 5), ("exporting", 5, 5),
-        ("checking", 3, None), ("checking", 5, None),
+        ("checking", 3, 5), ("checking", 5, None),
         ("importing", 3, 5), ("importing", 5, 5),
     ]  # fmt: skip
 
@@ -310,9 +312,10 @@ def test_events_tell_counts_and_sizes(here: Side, caplog: pytest.LogCaptureFixtu
     for end in ends:
         end()
 
+    assert all(0 < event.pop("seconds") < 60 for event in told)
     assert told == [
         {"event": "dspy.storage.export", "count": 1, "size_bytes": exported.size_bytes},
-        {"event": "dspy.storage.import", "imported": 0, "unchanged": 1},
+        {"event": "dspy.storage.import", "imported": 0, "unchanged": 1, "activated": 0},
     ]
     assert "card lost" not in caplog.text
 

@@ -106,17 +106,17 @@ CASES: dict[str, tuple[bytes, str]] = {
         "bundle, line 1: format: Input should be 'bespoke-programs'",
     ),
     "newer format": (
-        bundle_of(version=2, codec="zstd"),
-        "bundle, line 1: format version 2 is newer than 1; update the workers",
+        bundle_of(version=3, codec="zstd"),
+        "bundle, line 1: format version 3 is newer than 2; update the workers",
     ),
-    "format zero": (bundle_of(version=0), "bundle, line 1: format version 0, expected 1"),
+    "format zero": (bundle_of(version=0), "bundle, line 1: format version 0, expected 2"),
     "no count": (
         encoded({"format": "bespoke-programs", "version": 1}),
         "bundle, line 1: count: Field required",
     ),
     "absurd count": (
         bundle_of(count=10**12),
-        "bundle, line 1: count: Input should be less than or equal to 1000000",
+        "bundle, line 1: count: Input should be less than or equal to 100000",
     ),
     "negative count": (
         bundle_of(count=-1),
@@ -146,6 +146,22 @@ CASES: dict[str, tuple[bytes, str]] = {
         bundle_of(an_entry(active=True), an_entry(active=True)),
         "bundle, line 3: a second active version of the same user and program",
     ),
+    "a second one in use by a shared version": (
+        bundle_of(an_entry(active=True), an_entry(user_id=None, used_by=["bob", "ada"])),
+        "bundle, line 3: a second active version of the same user and program",
+    ),
+    "somebody else's in use": (
+        altered(used_by=["bob"]),
+        "bundle, line 3: a user's own version that others have in use",
+    ),
+    "a checkpoint in use": (
+        altered(active=True, checkpoint="half-way"),
+        "bundle, line 3: a checkpoint that is in use",
+    ),
+    "an unknown key that was added": (
+        altered(added=["program_data.lm"]),
+        "bundle, line 3: added: Input should be 'optimization_result.best_score_value'",
+    ),
     "last line in the middle": (good()[:-1], "bundle, line 5: it ends in the middle"),
     "an entry that is a list": (bundle_of([1]), "bundle, line 2: entry: Input should be an obj"),  # type: ignore[arg-type]  # that is the point
     "an id that is none": (altered(program_id=SECRET), "bundle, line 3: program_id: Input should"),
@@ -157,7 +173,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "no time zone": (altered(saved_at="2026-01-02T03:04:05"), "bundle, line 3: saved_at: Input"),
     "a key that we do not know": (
         altered(lm={"api_key": SECRET}),
-        "bundle, line 3: a key that format 1 does not have",
+        "bundle, line 3: a key that format 2 does not have",
     ),
     "an infinite score": (altered(score=float("inf")), "bundle, line 3: score: Input should be"),
     "not a number inside": (

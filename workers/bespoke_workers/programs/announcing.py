@@ -90,16 +90,23 @@ def cleaned_up(user_id: str | None, program: str | None, result: CleanedUp) -> N
     )
 
 
-def exported(user_id: str | None, result: Exported) -> None:
-    """Tell that a bundle was written; after the commit."""
+def exported(user_id: str | None, result: Exported, seconds: float) -> None:
+    """Tell that a bundle was written, and in which time; after the commit."""
     events.emit(
         "dspy.storage.export",
         user_id=user_id,
         count=result.count,
         size_bytes=result.size_bytes,
+        seconds=round(seconds, 3),
     )
 
 
-def imported(result: Imported) -> None:
-    """Tell that a bundle was imported; after the commit."""
-    events.emit("dspy.storage.import", imported=result.imported, unchanged=result.unchanged)
+def imported(result: Imported, seconds: float) -> None:
+    """Tell that a bundle was imported, and in which time; after the commit."""
+    events.emit(
+        "dspy.storage.import",
+        imported=result.imported,
+        unchanged=result.unchanged,
+        activated=result.activated,
+        seconds=round(seconds, 3),
+    )

@@ -11,8 +11,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_workers.database.tables import ProgramVersion
 from bespoke_workers.errors import Refused
-from bespoke_workers.programs import versions
-from bespoke_workers.programs.bundle_format import Entry
+from bespoke_workers.programs import pointer, versions
+from bespoke_workers.programs.bundle_format import Entry, in_use_by
+
+POINTERS_AT_ONCE = 2_000  # a statement takes 32,767 parameters, and each pointer has five
 
 
 async def insert_entries(session: AsyncSession, entries: Sequence[Entry]) -> int:
@@ -28,6 +30,36 @@ async def insert_entries(session: AsyncSession, entries: Sequence[Entry]) -> int
     inserted = set(result.scalars())
     await _check_known(session, {key: row for key, row in rows.items() if key not in inserted})
     return len(inserted)
+
+
+class Uses:
+    """Puts the versions into use that a bundle says were."""
+
+    def __init__(self) -> None:
+        self._owners: set[tuple[str | None, str]] = set()
+
+    @property
+    def count(self) -> int:
+        """How many pointers were set."""
+        return len(self._owners)
+
+    async def begin(self, session: AsyncSession, entries: Sequence[Entry]) -> None:
+        """Put versions into use; raises Refused if two would be by the same user."""
+        targets: list[pointer.Target] = []
+        for entry in entries:
+            for user_id in in_use_by(entry):
+                owner = (user_id, entry.program)
+                if owner in self._owners:
+                    raise Refused(
+                        f"version {entry.program_id}: users maps two users to one who cannot "
+                        "have both their versions in use; map them apart, or do not activate"
+                    )
+                self._owners.add(owner)
+                targets.append((*owner, entry.program_id))
+        for first in range(0, len(targets), POINTERS_AT_ONCE):
+            await pointer.move(
+                session, targets[first : first + POINTERS_AT_ONCE], reason="imported"
+            )
 
 
 async def _check_known(session: AsyncSession, rows: Mapping[UUID, dict[str, Any]]) -> None:
@@ -60,6 +92,8 @@ def _values(entry: Entry) -> dict[str, Any]:
         "parent_id": entry.parent_id,
         "size_bytes": versions.size_bytes(entry.program_data),
         "saved_at": entry.saved_at,
+        "checkpoint": entry.checkpoint,
+        "checkpoint_of": entry.checkpoint_of,
     }
 
 

@@ -178,6 +178,18 @@ def read_lines(
             ) from None
 
 
+def exists(kind: Kind, storage: Storage, place: Place) -> bool:
+    """Tell whether anything lies at a place; unlike fsspec's own, it does not hide failures."""
+    with translated(place.url, kind.noun):
+        storage.check_within(place)
+        storage.files.invalidate_cache()
+        try:
+            storage.files.info(place.path)
+        except FileNotFoundError:
+            return False
+    return True
+
+
 def _opened(storage: Storage, place: Place) -> Any:
     storage.check_within(place)
     if not storage.is_object_store:
