@@ -220,7 +220,7 @@ def test_those_who_watch_are_told_how_far_a_bundle_is(
 
     assert [(one.step, one.done, one.total) for one in told] == [
         ("exporting", 2, 5), ("exporting", 4, 5), ("exporting", 5, 5),
-        ("checking", 3, 5), ("checking", 5, None),
+        ("checking", 3, 5), ("checking", 5, 5),
         ("importing", 3, 5), ("importing", 5, 5),
     ]  # fmt: skip
 
