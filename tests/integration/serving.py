@@ -8,6 +8,7 @@ from uuid import UUID
 
 from bespoke_schemas import programs
 from bespoke_workers.database.portal import Portal, wait
+from bespoke_workers.programs.changing import Changing
 from bespoke_workers.programs.library import Library
 from bespoke_workers.programs.serving import ForUser
 from bespoke_workers.settings import Settings
@@ -41,6 +42,12 @@ class Serving:
                 await self.library.activate(session, user_id, program, version, reason="activated")
 
         self.do(move)
+
+    def roll_back(self, user_id: str | None = "ada") -> None:
+        """Go back to the version in use before, or to none."""
+        changing = Changing(self.portal.database, self.library)
+        payload = programs.Rollback(program=NAME, user_id=user_id)
+        self.do(lambda: changing.rollback(payload))
 
     def do(self, work: Any) -> Any:
         """Do async work on the connections of this application."""

@@ -98,6 +98,19 @@ def test_a_version_that_is_rolled_back_is_not_served_again(here: Serving) -> Non
     assert counted(here) == (0, 4, 3)
 
 
+def test_after_a_rollback_to_none_the_base_is_served_from_memory(here: Serving) -> None:
+    here.save("base", None)
+    here.save("ada's")
+    assert here.words() == "ada's"
+
+    here.roll_back()
+
+    assert [here.words() for _ in range(3)] == ["base"] * 3
+    assert counted(here) == (2, 2, 1)
+    here.save("ada's second")
+    assert here.words() == "ada's second"
+
+
 def test_a_user_with_a_version_does_not_mind_the_base_s_moves(here: Serving) -> None:
     here.save("base", None)
     here.save("ada's")

@@ -15,6 +15,7 @@ from bespoke_workers.database.tables import ActiveProgram, ProgramVersion
 _POINTERS = text(
     "SELECT user_id, id, generation, version_id FROM active_program"
     " WHERE program = :program AND (user_id = :user_id OR user_id IS NULL)"
+    " AND version_id IS NOT NULL"  # after a rollback to none it stands nowhere
 )
 
 Mark = tuple[UUID, int, UUID]
