@@ -428,10 +428,11 @@ def test_cleaning_up_and_activating_at_once_never_leaves_a_pointer_to_nothing(
     assert desk.run(dangling()) == 0
 
 
-def test_how_far_a_cleanup_is_holds_no_contents(
+def test_how_far_a_cleanup_is_holds_no_contents_and_names_nobody(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.write(versions(5, user_id="a", description="a secret", state={"demo": "a secret"}))
+    secret = {"description": "a secret", "state": {"demo": "a secret"}}
+    desk.write(versions(5, user_id="a secret", **secret))
     desk.cleaning = Cleaning(desk.database, desk.settings, desk.outbox, versions=5)
     monkeypatch.setattr(cleaning, "SLICE_SECONDS", -1.0)
     payload = programs.Cleanup(max_stored_programs=2)
@@ -441,4 +442,30 @@ def test_how_far_a_cleanup_is_holds_no_contents(
         async with desk.database.transaction() as session:
             return await session.get_one(Job, payload.id)
 
-    assert "secret" not in desk.run(read()).model_dump_json()
+    job = desk.run(read())
+    assert job.state == "accepted"
+    assert "secret" not in job.model_dump_json()
+
+
+def test_a_cleanup_whose_mark_is_gone_begins_again_and_counts_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everybody = {user: versions(5, user_id=user) for user in "abcd"}
+    for rows in everybody.values():
+        desk.write(rows)
+    desk.cleaning = Cleaning(desk.database, desk.settings, desk.outbox, versions=5)
+    monkeypatch.setattr(cleaning, "SLICE_SECONDS", -1.0)
+    payload = programs.Cleanup(max_stored_programs=2)
+    while desk.there("b") != set(ids_of(everybody["b"])[:2]):
+        assert desk.run(desk.cleaning.clean_up(payload)) is None
+
+    async def erase() -> None:
+        async with desk.database.autocommit() as connection:
+            await connection.execute(text("DELETE FROM program_version WHERE user_id = 'b'"))
+
+    desk.run(erase())
+    while (done := desk.run(desk.cleaning.clean_up(payload))) is None:
+        pass
+
+    assert (done.deleted_count, done.kept_count) == (12, 8)
+    assert [len(desk.there(user)) for user in "abcd"] == [2, 0, 2, 2]

@@ -60,8 +60,9 @@ class Changing:
 
         async def effect(session: AsyncSession) -> programs.Activated:
             user_id, program, version_id = payload.user_id, payload.program, payload.program_id
-            version = await pointer.hold_version(session, version_id)
-            await pointer.check_usable(session, user_id, program, version_id)
+            version = await pointer.hold_usable(session, user_id, program, version_id)
+            if version is None:
+                raise pointer.unusable(program, version_id)
             self._library.module_for(program, version)
             before = await pointer.held(session, user_id, program)
             previous_id = before.version_id if before else None
@@ -103,7 +104,9 @@ class Changing:
         for earlier in await pointer.earlier(session, row):
             if earlier.version_id in unfit:
                 continue
-            version = await pointer.hold_version(session, earlier.version_id)
+            version = await pointer.hold_usable(
+                session, row.user_id, row.program, earlier.version_id
+            )
             if version is None:  # deleted since
                 continue
             try:

@@ -14,14 +14,14 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlmodel import col
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.programs import CleanedUp, Cleanup
 from bespoke_workers.database import once
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.records import ACCEPTED
-from bespoke_workers.database.tables import Job
+from bespoke_workers.database.tables import Job, ProgramVersion
 from bespoke_workers.errors import Transient
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs import announcing
@@ -117,7 +117,7 @@ class Cleaning:
         """Delete what is too many of the next owners and programs; return how far it is then."""
         connection = await session.connection()
         await plan_each_time(connection)
-        groups = await self._groups(connection, payload, progress)
+        groups = await self._groups(session, payload, progress)
         is_last = sum(group.stored for group in groups) < self._versions
         due = [
             group
@@ -135,22 +135,25 @@ class Cleaning:
         if len(planned) == self._versions and not payload.dry_run:
             return progress  # there may be more of the same to delete
         if not is_last:
-            return progress.after(groups[-1])
+            # Whatever of it is left, if anything is, tells where this page ended.
+            left = await _one_of(session, groups[-1])
+            return progress if left is None else progress.through(left)
         everybody = payload.user_id is None and not payload.shared
         return progress.at_end_of_part(everybody=everybody)
 
     async def _groups(
-        self, connection: AsyncConnection, payload: Cleanup, progress: CleaningProgress
+        self, session: AsyncSession, payload: Cleanup, progress: CleaningProgress
     ) -> Sequence[Row[Any]]:
-        page: dict[str, Any] = {"most": self._versions, "program": progress.program}
+        """Count what the next owners and programs have; from the start if the mark is gone."""
+        user_id, program = await _place(session, progress.after)
+        page: dict[str, Any] = {"most": self._versions, "program": program}
         if progress.at == "base":
-            found = await connection.execute(statements.GROUPS_OF_BASE, page)
+            statement = statements.GROUPS_OF_BASE
+        elif payload.user_id is not None:
+            statement, page["user_id"] = statements.GROUPS_OF_USER, payload.user_id
         else:
-            page["user_id"] = progress.user_id
-            one = payload.user_id is not None
-            statement = statements.GROUPS_OF_USER if one else statements.GROUPS_OF_USERS
-            found = await connection.execute(statement, page)
-        return found.all()
+            statement, page["user_id"] = statements.GROUPS_OF_USERS, user_id
+        return (await (await session.connection()).execute(statement, page)).all()
 
     async def _surplus(
         self,
@@ -171,6 +174,25 @@ class Cleaning:
             parameters["users"] = [group.user_id for group in due]
             found = await connection.execute(statements.SURPLUS_OF_USERS, parameters)
         return found.all()
+
+
+async def _place(session: AsyncSession, version_id: UUID | None) -> tuple[str, str]:
+    """Return a version's owner and program; what stands before all where it is gone."""
+    place = select(ProgramVersion.user_id, ProgramVersion.program)
+    found = await session.exec(place.where(col(ProgramVersion.id) == version_id))
+    user_id, program = found.first() or (None, "")
+    return user_id or "", program
+
+
+async def _one_of(session: AsyncSession, group: Row[Any]) -> UUID | None:
+    """Return a version of an owner and program; None if there is none any more."""
+    owned = col(ProgramVersion.user_id) == group.user_id
+    found = await session.exec(
+        select(ProgramVersion.id)
+        .where(owned, col(ProgramVersion.program) == group.program)
+        .limit(1)
+    )
+    return found.first()
 
 
 async def _delete(connection: AsyncConnection, planned: Sequence[Row[Any]]) -> dict[UUID, int]:

@@ -1,6 +1,6 @@
 """How far a cleanup is: kept in its job's row until the result takes its place.
 
-It holds ids and counts, and the name of the user at whom it is, as the row of a job may.
+It holds ids of versions and counts, and names no user: the row outlives one who is erased.
 """
 
 from collections import Counter
@@ -18,17 +18,17 @@ NAMED: Final = 1_000
 
 
 class CleaningProgress(BaseModel):
-    """What was deleted so far, and after which owner and program to go on.
+    """What was deleted so far, and where to go on.
 
-    ``max_stored`` is what it was when the cleanup began.
+    Everything is done up to the owner and program of the version ``after``. ``max_stored`` is
+    what it was when the cleanup began.
     """
 
     model_config = ConfigDict(frozen=True)
 
     max_stored: int
     at: Literal["base", "users", "done"]
-    user_id: str = ""
-    program: str = ""
+    after: UUID | None = None
     deleted_count: int = 0
     kept_count: int = 0
     size_bytes: int = 0
@@ -40,19 +40,16 @@ class CleaningProgress(BaseModel):
         return cls(
             max_stored=payload.max_stored_programs or max_stored,
             at="base" if payload.user_id is None else "users",
-            user_id=payload.user_id or "",
         )
 
-    def after(self, last: Row[Any]) -> Self:
-        """Return the progress with everything done up to an owner and program."""
-        return self.model_copy(
-            update={"user_id": last.user_id or self.user_id, "program": last.program}
-        )
+    def through(self, version_id: UUID) -> Self:
+        """Return the progress with everything done up to a version's owner and program."""
+        return self.model_copy(update={"after": version_id})
 
     def at_end_of_part(self, *, everybody: bool) -> Self:
         """Return the progress with the base done, after which the users come, or with all done."""
         if self.at == "base" and everybody:
-            return self.model_copy(update={"at": "users", "program": ""})
+            return self.model_copy(update={"at": "users", "after": None})
         return self.model_copy(update={"at": "done"})
 
     def with_deleted(self, planned: Sequence[Row[Any]], sizes: Mapping[UUID, int]) -> Self:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, delete, func, literal, update
+from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, delete, func, literal, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -159,11 +159,16 @@ async def _hold(session: AsyncSession, version_ids: set[UUID]) -> None:
         )
 
 
-async def hold_version(session: AsyncSession, version_id: UUID) -> ProgramVersion | None:
-    """Return a version, which nobody deletes until the transaction ends; None if it is gone."""
+async def hold_usable(
+    session: AsyncSession, user_id: str | None, program: str, version_id: UUID
+) -> ProgramVersion | None:
+    """Return a version of this program, the user's own or shared, or None.
+
+    Nobody deletes it until the transaction ends.
+    """
     found = await session.exec(
         select(ProgramVersion)
-        .where(col(ProgramVersion.id) == version_id)
+        .where(*_usable(user_id, program, version_id))
         .with_for_update(read=True, key_share=True)
     )
     return found.one_or_none()
@@ -174,17 +179,27 @@ async def check_usable(
 ) -> None:
     """Raise Refused unless the version is one of this program, the user's own or shared."""
     found = await session.exec(
-        select(ProgramVersion.id).where(
-            col(ProgramVersion.id) == version_id,
-            col(ProgramVersion.program) == program,
-            or_(col(ProgramVersion.user_id) == user_id, col(ProgramVersion.user_id).is_(None)),
-        )
+        select(ProgramVersion.id).where(*_usable(user_id, program, version_id))
     )
     if found.first() is None:
-        raise Refused(
-            f"no version {version_id} of program {program!r} that this user may use; "
-            "save or import it first"
-        )
+        raise unusable(program, version_id)
+
+
+def unusable(program: str, version_id: UUID) -> Refused:
+    """Make the error of a version that a user may not use."""
+    return Refused(
+        f"no version {version_id} of program {program!r} that this user may use; "
+        "save or import it first"
+    )
+
+
+def _usable(user_id: str | None, program: str, version_id: UUID) -> tuple[ColumnElement[bool], ...]:
+    owner = col(ProgramVersion.user_id)
+    return (
+        col(ProgramVersion.id) == version_id,
+        col(ProgramVersion.program) == program,
+        or_(owner == user_id, owner.is_(None)),
+    )
 
 
 async def in_use(session: AsyncSession, user_id: str | None, program: str) -> ProgramVersion | None:
