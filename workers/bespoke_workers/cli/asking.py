@@ -69,9 +69,14 @@ def how_to_find(job_id: UUID) -> str:
     return f"`bespoke jobs watch {job_id}` waits for it, `bespoke jobs cancel {job_id}` stops it"
 
 
-def send(payload: Payload[Any], config: Settings) -> None:
-    """Put a job in its queue. Raises Misconfigured or Transient."""
+def prepare(config: Settings) -> None:
+    """Do what can be done before a job is in its queue. Raises Misconfigured or Transient."""
     preflight.check_broker(config)
+    import bespoke_workers.app  # noqa: F401  # takes most of a second, which Ctrl-C may still end
+
+
+def send(payload: Payload[Any]) -> None:
+    """Put a job in its queue. Raises Transient."""
     from kombu.exceptions import OperationalError
 
     from bespoke_workers.app import CeleryOutbox

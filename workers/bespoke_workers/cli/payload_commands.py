@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from bespoke_schemas import Payload, payload_type
 from bespoke_workers import settings
-from bespoke_workers.cli import asking, parameters, places, preflight, showing, units
+from bespoke_workers.cli import asking, parameters, places, showing, units
 from bespoke_workers.cli.bars import Bar, note
 from bespoke_workers.errors import BespokeError
 
@@ -80,18 +80,19 @@ def _ask(kind: type[Payload[Any]], /, **values: Any) -> None:
     if own["no_wait"] and own["output"]:
         raise click.UsageError("--no-wait leaves nothing to write; leave out one of it and -o")
     config = settings.load()
-    asking.send(payload, config)
-    if own["no_wait"]:
-        click.echo(json.dumps({"job_id": str(payload.id)}) if own["json"] else str(payload.id))
-        return
+    asking.prepare(config)
     with _leaving(payload.id), Bar() as bar:
+        asking.send(payload)
+        if own["no_wait"]:
+            click.echo(json.dumps({"job_id": str(payload.id)}) if own["json"] else str(payload.id))
+            return
         look = asking.answer_to(payload, config, timeout=own["timeout"], tell=bar)
     _print(look, as_json=own["json"], output=own["output"])
 
 
 def _watch(job_id: UUID, **values: Any) -> None:
     own = {key.removeprefix(OWN): one for key, one in values.items()}
-    preflight.check_broker(settings.load())
+    asking.prepare(settings.load())
     with _leaving(job_id), Bar() as bar:
         look = asking.wait(job_id, timeout=own["timeout"], tell=bar)
     _print(look, as_json=own["json"], output=own["output"])
