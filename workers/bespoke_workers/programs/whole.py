@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from pydantic import SecretStr
 from sqlmodel import col, delete, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -22,7 +23,7 @@ from bespoke_workers.errors import Misconfigured, Refused, Transient
 from bespoke_workers.observe import events
 from bespoke_workers.programs import pickling, pointer, sealing, versions
 from bespoke_workers.programs.library import Library
-from bespoke_workers.settings import Settings
+from bespoke_workers.settings import PREFIX, Settings
 from bespoke_workers.storage.failures import translated
 from bespoke_workers.storage.files import Kind, Writer, read_lines
 from bespoke_workers.storage.offload import in_thread, write_whole
@@ -39,6 +40,7 @@ WHOLE: Final = Kind(
     is_by_hand=True,  # its bytes need not end in a newline
 )
 FOLDER: Final = "whole-programs"
+SHORTEST_SECRET: Final = 8  # characters; a shorter one is in any file by chance
 TIMEOUT: Final = 120.0  # seconds; a file may be large and far away
 SHARED: Final = "shared"  # where the shared base's lie; a user's folder is a hash
 
@@ -65,7 +67,7 @@ class WholePrograms:
             base = await self._library.base_for(session, payload.program, version)
             module = self._library.module_for(payload.program, version, base)
             content = await in_thread(pickling.pickled, module)
-            self._check_holds_no_key(content)
+            self._check_holds_no_secret(content)
             row = _row(payload, version, base, content, signing_key)
             session.add(row)
             await session.flush()
@@ -165,14 +167,18 @@ class WholePrograms:
                 "code in it; set it to true where that is wanted, or load the version's state"
             )
 
-    def _check_holds_no_key(self, content: bytes) -> None:
-        """Raise Refused where the language model's key is in the program's own attributes."""
-        key = self._settings.lm_api_key
-        if key is not None and key.get_secret_value().encode() in content:
-            raise Refused(
-                "the program holds BESPOKE_LM_API_KEY beside its language model; take the key "
-                "out of the module, or save its state"
-            )
+    def _check_holds_no_secret(self, content: bytes) -> None:
+        """Raise Refused where a secret of the settings is in the program's own attributes."""
+        for name in type(self._settings).model_fields:
+            secret = getattr(self._settings, name)
+            if not isinstance(secret, SecretStr):
+                continue
+            value = secret.get_secret_value()
+            if len(value) >= SHORTEST_SECRET and value.encode() in content:
+                raise Refused(
+                    f"the program holds {PREFIX}{name.upper()} in an attribute or a global of its "
+                    "module; take it out, or save its state"
+                )
 
 
 def load_whole(whole_id: UUID, user_id: str | None = None) -> "dspy.Module":
