@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXPERIMENTS: Final = "bespoke/"
 """An experiment for each program begins with this."""
 STATE_FILE: Final = "state.json"
-REQUEST_SECONDS: Final = 5
+REQUEST_SECONDS: Final = 10
 """A server that is silent for so long counts as away; it is asked again later."""
 PAGE: Final = 100
 REFUSALS: Final = frozenset({"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"})
