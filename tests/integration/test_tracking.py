@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,11 +24,20 @@ from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Permanent, Transient
 from bespoke_workers.observe import events
 from bespoke_workers.optimization import mlflow_server as door
+from bespoke_workers.optimization.tracked_run import TrackedRun
 from bespoke_workers.optimization.tracking import Tracking
 from examples.support_desk.standin_lm import StandinLM, standin_process
 from tests.conftest import StartWorker
 from tests.integration.memory_workers import in_loop
-from tests.integration.optimizing import MODULE, PROGRAM, Worker, calls_made, lessons, working
+from tests.integration.optimizing import (
+    MODULE,
+    PROGRAM,
+    Worker,
+    calls_made,
+    lessons,
+    until,
+    working,
+)
 from tests.integration.stubborn_programs import SECRET
 from tests.nodes.mlflow import mlflow_server
 from tests.nodes.waiting import wait_until
@@ -80,6 +90,25 @@ async def untold(worker: Worker) -> list[UUID]:
 
 async def come_due(worker: Worker) -> None:
     await worker.execute("UPDATE optimization_job SET track_at = now() WHERE track_at IS NOT NULL")
+
+
+async def waits_for_a_lock(worker: Worker) -> bool:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return bool(await worker.execute(f"{waiting} AND datname = current_database()"))
+
+
+class HeldBack:
+    """Stops a service before it tells MLflow of anything."""
+
+    def __init__(self, service: Tracking) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        self._record = service._record
+        service._record = self.record  # type: ignore[method-assign]  # this one
+
+    def record(self, run: TrackedRun) -> None:
+        self.begun.set()
+        assert self.go_on.wait(60)
+        self._record(run)
 
 
 async def broken(worker: Worker, program: str) -> None:
@@ -298,7 +327,7 @@ async def test_a_user_is_forgotten_with_the_states_and_no_other_is(
 
 
 @in_loop
-async def test_a_user_erased_while_a_run_is_told_leaves_none(
+async def test_of_a_user_who_is_erased_no_run_is_left_whenever_that_is(
     database_url: str, tmp_path: Path, server: str, client: MlflowClient
 ) -> None:
     with StandinLM() as lm:
@@ -306,9 +335,18 @@ async def test_a_user_erased_while_a_run_is_told_leaves_none(
             await worker.teach("ada", 12)
             await worker.optimize("ada")
             service = Tracking(worker.database, worker.settings)
-            (row,) = await service._due()
-            await worker.execute("DELETE FROM optimization_job")
-            assert await service._tell(row) is False
+            (before,) = await service._due()
+            await come_due(worker)
+            held = HeldBack(service)
+            telling = asyncio.create_task(service.tell())
+            await asyncio.to_thread(held.begun.wait, 60)
+            erasing = asyncio.create_task(worker.execute("DELETE FROM optimization_job"))
+            await until(lambda: waits_for_a_lock(worker))
+            held.go_on.set()
+            assert await telling == 1
+            await erasing
+            assert await service.forget("ada") == 1
+            assert await service._tell(before) is False
     assert runs(client) == []
 
 

@@ -53,13 +53,13 @@ class MlflowServer:
         except Exception as error:  # noqa: BLE001  # its text may hold the URL's password
             raise _failure(error) from None
 
-    def forget_job(self, job_id: str) -> None:
-        """Delete the run of one optimization."""
-        self._forget("job_id", job_id)
-
     def forget_user(self, user: str) -> int:
         """Delete the runs of a user, named by the hash, with their states; return how many."""
-        return self._forget("user", user)
+        try:
+            found = list(self._tagged_runs(_tagged("user", user)))
+            return sum(self._remove(run) for run in found)
+        except Exception as error:  # noqa: BLE001  # its text may hold the URL's password
+            raise _failure(error) from None
 
     def _record(self, run: TrackedRun) -> None:
         from mlflow.entities import Metric, Param
@@ -101,13 +101,6 @@ class MlflowServer:
         if known.lifecycle_stage == "deleted":
             self._client.restore_experiment(known.experiment_id)
         return str(known.experiment_id)
-
-    def _forget(self, tag: str, value: str) -> int:
-        try:
-            found = list(self._tagged_runs(_tagged(tag, value)))
-            return sum(self._remove(run) for run in found)
-        except Exception as error:  # noqa: BLE001  # its text may hold the URL's password
-            raise _failure(error) from None
 
     def _tagged_runs(self, condition: str) -> Iterator["Run"]:
         """Find runs in each of our experiments, deleted ones too: their states are there still."""

@@ -13,8 +13,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, func, update
+from sqlalchemy import ColumnElement, Update, and_, func, update
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob, ProgramVersion
@@ -68,8 +69,8 @@ class Tracking:
     async def forget(self, user_id: str) -> int:
         """Delete a user's runs from MLflow, with the states kept there; return how many.
 
-        To be called once the user's rows are gone: a pass that is about to tell of one of them
-        finds that out. Raises Transient while the server is away; does nothing without one.
+        To be called once the user's rows are deleted, which waits for a pass that is telling of
+        one of them. Raises Transient while the server is away; does nothing without one.
         """
         if self._url is None:
             return 0
@@ -103,20 +104,21 @@ class Tracking:
 
     async def _tell(self, row: OptimizationJob) -> bool:
         """Tell of one row; False if MLflow will not have it, or it has been erased meanwhile."""
-        run = await self._run(row)
         try:
-            await asyncio.to_thread(self._record, run)
+            async with self._database.transaction() as session:
+                if not await _held(session, row):
+                    return False
+                run = await self._run(session, row)
+                await asyncio.to_thread(self._record, run)
+                await session.exec(_due_at(row, None))
+                return True
         except Refused as error:
-            _log.warning("not told to MLflow", about=run.job_id, reason=str(error))
+            _log.warning("not told to MLflow", about=str(row.id), reason=str(error))
             await self._later(row)
             return False
         except Transient:
             await self._later(row)
             raise
-        if await self._mark(row):
-            return True
-        await asyncio.to_thread(self._server.forget_job, run.job_id)
-        return False
 
     def _record(self, run: TrackedRun) -> None:
         self._server.record(run)  # imports MLflow the first time, which takes seconds
@@ -124,13 +126,12 @@ class Tracking:
     def _forget(self, user: str) -> int:
         return self._server.forget_user(user)
 
-    async def _run(self, row: OptimizationJob) -> TrackedRun:
+    async def _run(self, session: AsyncSession, row: OptimizationJob) -> TrackedRun:
         version = ProgramVersion
         statement = select(version.meta, version.state).where(
             col(version.id) == row.id, col(version.user_id) == row.user_id
         )
-        async with self._database.transaction() as session:
-            found = (await session.exec(statement)).first()
+        found = (await session.exec(statement)).first()
         if found is None:  # it saved none, or it was deleted since
             return tracked_run(row)
         meta, state = found
@@ -138,22 +139,28 @@ class Tracking:
             row, versions=meta.get("versions"), state=state if self._with_state else None
         )
 
-    async def _mark(self, row: OptimizationJob) -> bool:
-        """Record that MLflow has a row; False if the row is gone."""
-        return await self._due_at(row, None)
-
     async def _later(self, row: OptimizationJob) -> None:
         """Let others go first, if it is this row that MLflow fails at."""
         age = func.now() - col(OptimizationJob.finished_at)
         wait = func.least(func.greatest(age, CLAIM), LONGEST)
-        await self._due_at(row, func.now() + wait)
-
-    async def _due_at(self, row: OptimizationJob, moment: ColumnElement[Any] | None) -> bool:
-        table = OptimizationJob
-        statement = (
-            update(table)
-            .where(col(table.id) == row.id, col(table.user_id) == row.user_id)
-            .values(track_at=moment)
-        )
         async with self._database.autocommit() as connection:
-            return (await connection.execute(statement)).rowcount == 1
+            await connection.execute(_due_at(row, func.now() + wait))
+
+
+async def _held(session: AsyncSession, row: OptimizationJob) -> bool:
+    """Keep a row from being deleted while MLflow is told; False if it is gone.
+
+    Whoever erases its user waits, and has MLflow forget the user after that.
+    """
+    held = _this(row)
+    statement = select(OptimizationJob.id).where(held).with_for_update(read=True, key_share=True)
+    return (await session.exec(statement)).first() is not None
+
+
+def _due_at(row: OptimizationJob, moment: ColumnElement[Any] | None) -> Update:
+    return update(OptimizationJob).where(_this(row)).values(track_at=moment)
+
+
+def _this(row: OptimizationJob) -> ColumnElement[bool]:
+    table = OptimizationJob
+    return and_(col(table.id) == row.id, col(table.user_id) == row.user_id)
