@@ -17,7 +17,8 @@ class Optimized(Result):
     """What one user's optimization came to. Scores are means over held-out examples, 0 … 1.
 
     ``promoted`` says whether the new version is now the one in use; ``program_id`` is the
-    version that was saved, None where nothing was tried (``reason`` says why).
+    version that was saved, None where nothing was tried (``reason`` says why), and where it was
+    not promoted and ``BESPOKE_AUTO_SAVE`` is off.
     """
 
     user_id: str

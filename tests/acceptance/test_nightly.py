@@ -132,8 +132,9 @@ def test_the_night_is_the_one_of_the_time_zone(schedules: dict[str, Entries], zo
     tonight += timedelta(days=tonight <= local)
     for name in ("nightly-basic", "nightly-advanced", "nightly-premium"):
         assert LAST + timedelta(seconds=found[name]["in_s"]) == tonight
-    prune = LAST + timedelta(seconds=found["nightly-prune"]["in_s"])
-    assert prune.astimezone(ZoneInfo(zone)).time() == tonight.replace(hour=4).time()
+    for name in ("nightly-prune", "nightly-cleanup"):
+        later = LAST + timedelta(seconds=found[name]["in_s"])
+        assert later.astimezone(ZoneInfo(zone)).time() == tonight.replace(hour=4).time()
     age = LAST + timedelta(seconds=found["nightly-age"]["in_s"])
     assert age.astimezone(ZoneInfo(zone)).time() == tonight.replace(hour=3).time()
 
