@@ -6,6 +6,8 @@ from bespoke_workers.reports.figures import Figures
 from bespoke_workers.reports.plots import missing, plots, svg
 
 KIB: Final = 1024
+MILLION: Final = 10**6
+TEN_MILLION: Final = 10 * MILLION
 MINUTE: Final = 60
 HOUR: Final = 3600
 NOTHING: Final = "\N{EN DASH}"
@@ -25,8 +27,14 @@ def page(figures: Figures) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    written = {"score": _score, "usd": _usd, "count": _count, "size": _size, "time": _time}
-    environment.filters |= written
+    environment.filters |= {
+        "score": _score,
+        "usd": _usd,
+        "count": _count,
+        "short": _short,
+        "size": _size,
+        "time": _time,
+    }
     drawn: list[dict[str, Any]] = [
         {
             "plot": plot,
@@ -52,6 +60,11 @@ def _count(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.0f}"
 
 
+def _short(value: int) -> str:
+    """Write a number that may be large so that it fits a tile."""
+    return _count(value) if value < TEN_MILLION else f"{value / MILLION:,.0f} M"
+
+
 def _size(value: int) -> str:
     return f"{value} B" if value < KIB else f"{value / KIB:,.1f} KiB"
 
@@ -59,4 +72,4 @@ def _size(value: int) -> str:
 def _time(seconds: float) -> str:
     if seconds < 2 * MINUTE:
         return f"{seconds:.0f} s"
-    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:,.1f} h"
+    return f"{seconds / MINUTE:.0f} min" if seconds < 5 * HOUR else f"{seconds / HOUR:,.0f} h"

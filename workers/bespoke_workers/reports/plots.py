@@ -124,12 +124,12 @@ def _optimizers(figures: Figures) -> Plot:
         for one in figures.optimizers
     ]  # fmt: skip
     y = _y("optimizer", "nominal", None, sort=None, axis={"labelLimit": 110})
-    scale = {"zero": False, "nice": True}
-    span = {"x": _x("lowest", "quantitative", "score", scale=scale), "x2": {"field": "highest"}}
-    half = {"x": _x("lower", "quantitative", "score", scale=scale), "x2": {"field": "upper"}}
+    options = {"scale": {"zero": False, "nice": True}, "axis": SPARSE}
+    span = {"x": _x("lowest", "quantitative", "score", **options), "x2": {"field": "highest"}}
+    half = {"x": _x("lower", "quantitative", "score", **options), "x2": {"field": "upper"}}
     colour = _coloured(rows, legend=False)
     median = _points({"fill": {"value": "var(--page)"}, "stroke": {"value": "var(--ink)"}}, size=45)
-    median["encoding"] |= {"x": _x("median", "quantitative", "score", scale=scale), "y": y}
+    median["encoding"] |= {"x": _x("median", "quantitative", "score", **options), "y": y}
     layers: list[Chart] = [
         {"mark": {"type": "rule", "stroke": "var(--quiet)"}, "encoding": {**span, "y": y}},
         {"mark": {"type": "bar", "size": 14}, "encoding": {**half, "y": y, **colour}},
