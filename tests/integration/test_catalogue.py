@@ -17,7 +17,7 @@ from bespoke_workers.programs import pointer
 from bespoke_workers.programs.catalogue import Catalogue
 from bespoke_workers.programs.library import Library
 from bespoke_workers.settings import Settings
-from tests.integration.databases import opened
+from tests.integration.databases import opened, rows
 from tests.integration.memory_workers import in_loop
 from tests.two_predictors import tame_state
 
@@ -98,6 +98,42 @@ async def test_each_filter_keeps_what_fits_it_newest_first(database_url: str) ->
         ]
         for query, expected in cases:
             assert await shelf.find(user_id="ada", **query) == expected, query
+
+
+@in_loop
+async def test_any_number_of_tags_can_be_asked_for(database_url: str) -> None:
+    many = [f"tag {number}" for number in range(7)]
+    async with shelved(database_url) as shelf:
+        all_of_them = await shelf.put(hours_ago=2, tags=[*many, "tag 0"], score=0.5)
+        checkpoint = await shelf.put(hours_ago=1, tags=many, checkpoint="i1")
+        await shelf.put(tags=many[:-1])
+
+        for tags in (many, many[::-1], [*many, *many], many[-1:]):
+            assert await shelf.find(user_id="ada", tags=tags) == [all_of_them]
+            assert await shelf.find(user_id="ada", tags=tags, min_score=0.6) == []
+            assert await shelf.find(user_id="ada", tags=tags, checkpoints=True) == [
+                checkpoint,
+                all_of_them,
+            ]
+
+
+@in_loop
+async def test_tagged_versions_come_in_pages_and_go_with_what_is_deleted(
+    database_url: str,
+) -> None:
+    async with shelved(database_url) as shelf:
+        same_time = [await shelf.put(hours_ago=1, tags=["x", "y"]) for _ in range(5)]
+        older = await shelf.put(hours_ago=2, tags=["x"])
+        gone = await shelf.put(hours_ago=3, tags=["x"])
+        async with shelf.database.transaction() as session:
+            await session.delete(await session.get_one(ProgramVersion, gone))
+
+        for limit in (1, 2, 6):
+            found = await shelf.find(user_id="ada", tags=["x"], limit=limit)
+            assert found == [*sorted(same_time, reverse=True), older]
+            found = await shelf.find(user_id="ada", tags=["y", "x"], limit=limit)
+            assert found == sorted(same_time, reverse=True)
+        assert await rows(shelf.database, "SELECT count(*) FROM program_version_tag") == [(11,)]
 
 
 @in_loop

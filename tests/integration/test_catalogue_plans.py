@@ -28,7 +28,7 @@ async def filled(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.execute("SELECT setseed(0.5)")
         await connection.execute(FILL, SHARED, 0)
         await connection.execute(FILL, OWN, EACH)
-        await connection.execute(f"VACUUM ANALYZE {TABLE}")
+        await connection.execute(f"VACUUM ANALYZE {TABLE}, {TABLE}_tag")
         yield connection
     finally:
         await connection.close()

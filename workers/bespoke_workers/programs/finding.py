@@ -2,9 +2,11 @@
 
 Every index of versions begins with the owner. PostgreSQL takes ``user_id IS NULL`` for a
 condition of an index, but not for a proof that ``user_id`` is the same in all rows, so that
-column stands first in each ORDER BY: without it the shared base would be sorted.
+column stands first in each ORDER BY: without it the shared base would be sorted. The table of
+tags has an empty ``owner`` instead, which is an equality like any other.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,14 +29,16 @@ from sqlalchemy import (
     tuple_,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import aliased
 from sqlalchemy.sql.selectable import FromClause
 from sqlmodel import col
 from sqlmodel.sql.expression import SelectOfScalar
 
 from bespoke_schemas.programs import Best, Cursor, Find, List
-from bespoke_workers.database.tables import ActiveProgram, ProgramVersion
+from bespoke_workers.database.tables import ActiveProgram, ProgramVersion, VersionTag
 from bespoke_workers.errors import Refused
 
+JOINED_TAGS = 4  # of one question; planning takes longer with each
 DESCRIPTION_SHOWN = 200  # characters of a description that a summary has
 _PLANNING = text(
     "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), "
@@ -74,27 +78,24 @@ async def plan_each_time(connection: AsyncConnection) -> None:
 
 def found(payload: Find, now: datetime) -> Select[Any]:
     """Return the statement for a page of what is sought, and one row more if there is more."""
-    conditions = _owned(payload.user_id, checkpoints=payload.checkpoints)
-    if payload.program is not None:
-        conditions.append(_program == payload.program)
-    if payload.signature is not None:
-        conditions.append(col(ProgramVersion.signature) == payload.signature)
-    if payload.optimizer is not None:
-        conditions.append(col(ProgramVersion.optimizer) == payload.optimizer)
-    if payload.min_score is not None:
-        conditions.append(_score >= payload.min_score)
-    if payload.max_age_days is not None:
-        conditions.append(_saved_at >= now - timedelta(days=payload.max_age_days))
-    if payload.tags:
-        wanted = bindparam("tags", list(payload.tags), type_=ARRAY(Text))
-        conditions.append(col(ProgramVersion.tags).op("@>", is_comparison=True)(wanted))
-    return _page(conditions, payload.after, payload.limit)
+    since = None if payload.max_age_days is None else now - timedelta(days=payload.max_age_days)
+    conditions = _conditions(payload)
+    if payload.tags and not payload.checkpoints:
+        order = _tagged(payload, conditions, since)
+    else:
+        conditions += _owned(payload.user_id, checkpoints=payload.checkpoints)
+        conditions += _between(_saved_at, _id, payload.after, since)
+        if payload.tags:
+            conditions.append(_carries(payload.tags))
+        order = select(_id).where(*conditions).order_by(*_NEWEST_FIRST)
+    return _page(order, payload.limit)
 
 
 def listed(payload: List) -> Select[Any]:
     """Return the statement for a page of everything, and one row more if there is more."""
     conditions = _owned(payload.user_id, checkpoints=payload.checkpoints)
-    return _page(conditions, payload.after, payload.limit)
+    conditions += _between(_saved_at, _id, payload.after, None)
+    return _page(select(_id).where(*conditions).order_by(*_NEWEST_FIRST), payload.limit)
 
 
 def best(payload: Best) -> SelectOfScalar[ProgramVersion]:
@@ -128,15 +129,61 @@ def _owned(user_id: str | None, *, checkpoints: bool) -> list[ColumnElement[bool
     return owned if checkpoints else [*owned, _checkpoint.is_(None)]
 
 
-def _page(conditions: list[ColumnElement[bool]], after: Cursor | None, limit: int) -> Select[Any]:
+def _conditions(payload: Find) -> list[ColumnElement[bool]]:
+    """What is asked of a version itself, but for its tags and its age."""
+    conditions: list[ColumnElement[bool]] = []
+    if payload.program is not None:
+        conditions.append(_program == payload.program)
+    if payload.signature is not None:
+        conditions.append(col(ProgramVersion.signature) == payload.signature)
+    if payload.optimizer is not None:
+        conditions.append(col(ProgramVersion.optimizer) == payload.optimizer)
+    if payload.min_score is not None:
+        conditions.append(_score >= payload.min_score)
+    return conditions
+
+
+def _tagged(
+    payload: Find, conditions: list[ColumnElement[bool]], since: datetime | None
+) -> Select[Any]:
+    """Order the ids of versions with all the tags; the planner begins with the rarest."""
+    wanted = sorted(set(payload.tags))
+    first, *others = [aliased(VersionTag) for _ in wanted[:JOINED_TAGS]]
+    saved_at, version_id = col(first.saved_at), col(first.version_id)
+    order = select(version_id).where(*_between(saved_at, version_id, payload.after, since))
+    for each, tag in zip([first, *others], wanted, strict=False):
+        order = order.where(col(each.owner) == (payload.user_id or ""), col(each.tag) == tag)
+    for each in others:
+        order = order.where(col(each.version_id) == version_id)
+    if len(wanted) > JOINED_TAGS:
+        conditions = [*conditions, _carries(wanted)]
+    if conditions:
+        owned = _owned(payload.user_id, checkpoints=False)
+        order = order.where(_id == version_id, *owned, *conditions)
+    return order.order_by(saved_at.desc(), version_id.desc())
+
+
+def _carries(tags: Sequence[str]) -> ColumnElement[bool]:
+    wanted = bindparam("tags", list(tags), type_=ARRAY(Text))
+    return col(ProgramVersion.tags).op("@>", is_comparison=True)(wanted)
+
+
+def _between(
+    saved_at: Any, version_id: Any, after: Cursor | None, since: datetime | None
+) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [] if since is None else [saved_at >= since]
     if after is not None:
         position = tuple_(
             literal(after.saved_at, DateTime(timezone=True)), literal(after.program_id, Uuid)
         )
-        conditions = [*conditions, tuple_(_saved_at, _id) < position]
+        conditions.append(tuple_(saved_at, version_id) < position)
+    return conditions
+
+
+def _page(order: Select[Any], limit: int) -> Select[Any]:
     # What the order needs comes out of an index alone; rows are read for those shown.
-    order = select(_id).where(*conditions).order_by(*_NEWEST_FIRST).limit(limit + 1)
-    rows = select(*COLUMNS).where(_id.in_(order)).subquery("page")
+    ids = order.limit(limit + 1).correlate(None)
+    rows = select(*COLUMNS).where(_id.in_(ids)).subquery("page")
     return summaries(rows).order_by(rows.c.saved_at.desc(), rows.c.id.desc())
 
 

@@ -19,6 +19,7 @@ from bespoke_workers.database.tables.programs import (
     Activation,
     ActiveProgram,
     ProgramVersion,
+    VersionTag,
     WholeProgram,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "ProgramVersion",
     "Reembedding",
     "SpaceMember",
+    "VersionTag",
     "WholeProgram",
 ]

@@ -29,14 +29,10 @@ def _reading(name: str, *columns: str) -> Index:
     return Index(f"program_version_{name}", *columns, "checkpoint")
 
 
-def _finding(name: str, *columns: str, using: str | None = None) -> Index:
+def _finding(name: str, *columns: str) -> Index:
     """Return an index that finds versions and no checkpoints."""
-    return Index(
-        f"program_version_{name}",
-        *columns,
-        postgresql_using=using,
-        postgresql_where=text("checkpoint IS NULL"),
-    )
+    name = f"program_version_{name}"
+    return Index(name, *columns, postgresql_where=text("checkpoint IS NULL"))
 
 
 class ProgramVersion(SQLModel, table=True):
@@ -55,7 +51,6 @@ class ProgramVersion(SQLModel, table=True):
         _finding("by_score", "user_id", "score", "saved_at", "id"),
         _finding("best_of_program", "program", "user_id", "score", "saved_at", "id"),
         _finding("best_of_signature", "signature", "user_id", "score", "saved_at", "id"),
-        _finding("by_tag", "tags", using="gin"),
         Index(
             "program_version_by_checkpoint",
             "program",
@@ -83,6 +78,25 @@ class ProgramVersion(SQLModel, table=True):
     saved_at: datetime = Field(sa_column=moment())
     checkpoint: str | None = Field(default=None, sa_type=Text)
     checkpoint_of: UUID | None = None
+
+
+class VersionTag(SQLModel, table=True):
+    """One tag of a version that is no checkpoint, so that each tag's versions have an order.
+
+    A trigger writes it with the version. ``owner`` is the user's id, or empty for the shared base.
+    """
+
+    __tablename__ = "program_version_tag"
+    __table_args__ = (
+        Index("program_version_tag_in_order", "owner", "tag", "saved_at", "version_id"),
+    )
+
+    version_id: UUID = Field(
+        sa_column=Column(ForeignKey("program_version.id", ondelete="CASCADE"), primary_key=True)
+    )
+    tag: str = Field(primary_key=True, sa_type=Text)
+    owner: str = Field(sa_type=Text)
+    saved_at: datetime = Field(sa_column=moment())
 
 
 class ActiveProgram(SQLModel, table=True):
