@@ -10,6 +10,7 @@ from benchmarks import (
     compaction_share,
     for_user,
     index_scale,
+    program_search,
     store_among_many,
     store_latency,
     store_many,
@@ -27,6 +28,7 @@ BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (
     compaction_share.measure,
     index_scale.measure,
     worker_memory.measure,
+    program_search.measure,
     bundles.measure,
     for_user.measure,
 )
