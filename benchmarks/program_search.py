@@ -65,8 +65,9 @@ FROM (
 """
 
 FILL_TAGS = """
-INSERT INTO program_version_tag (version_id, tag, owner, saved_at)
-SELECT id, tag, coalesce(user_id, ''), saved_at FROM program_version, unnest(tags) AS tag
+INSERT INTO program_version_tag (version_id, tag, owner, saved_at, score, program, optimizer)
+SELECT id, tag, coalesce(user_id, ''), saved_at, score, program, optimizer
+FROM program_version, unnest(tags) AS tag
 """
 
 Query = dict[str, Any]
@@ -94,7 +95,6 @@ QUESTIONS: dict[str, tuple[Query, ...]] = {
         {"optimizer": "MIPROv2", "min_score": 0.5, "tags": ["rare"]},
         {"tags": ["night", "rare"]},
         {"tags": ["night", "production"]},
-        {"tags": ["night", "one in 200", "production"]},
         {"tags": ["nowhere", "one in 200"], "min_score": 0.5},
         {"max_age_days": 30.0, "min_score": 0.99},
         {

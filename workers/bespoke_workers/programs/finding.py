@@ -51,9 +51,9 @@ _id, _user_id, _program = (
     col(ProgramVersion.program),
 )
 _score, _saved_at = col(ProgramVersion.score), col(ProgramVersion.saved_at)
-_checkpoint = col(ProgramVersion.checkpoint)
+_checkpoint, _signature = col(ProgramVersion.checkpoint), col(ProgramVersion.signature)
 COLUMNS = (
-    _id, _user_id, _program, col(ProgramVersion.signature), col(ProgramVersion.optimizer), _score,
+    _id, _user_id, _program, _signature, col(ProgramVersion.optimizer), _score,
     col(ProgramVersion.tags), col(ProgramVersion.description), col(ProgramVersion.parent_id),
     col(ProgramVersion.size_bytes), _saved_at, _checkpoint, col(ProgramVersion.checkpoint_of),
 )  # fmt: skip
@@ -79,16 +79,16 @@ async def plan_each_time(connection: AsyncConnection) -> None:
 def found(payload: Find, now: datetime) -> Select[Any]:
     """Return the statement for a page of what is sought, and one row more if there is more."""
     since = None if payload.max_age_days is None else now - timedelta(days=payload.max_age_days)
-    conditions = _conditions(payload)
     if payload.tags and not payload.checkpoints:
-        order = _tagged(payload, conditions, since)
-    else:
-        conditions += _owned(payload.user_id, checkpoints=payload.checkpoints)
-        conditions += _between(_saved_at, _id, payload.after, since)
-        if payload.tags:
-            conditions.append(_carries(payload.tags))
-        order = select(_id).where(*conditions).order_by(*_NEWEST_FIRST)
-    return _page(order, payload.limit)
+        return _page(_tagged(payload, since), payload.limit)
+    conditions = _owned(payload.user_id, checkpoints=payload.checkpoints)
+    conditions += _asked(payload, ProgramVersion)
+    conditions += _between(_saved_at, _id, payload.after, since)
+    if payload.signature is not None:
+        conditions.append(_signature == payload.signature)
+    if payload.tags:
+        conditions.append(_carries(payload.tags))
+    return _page(select(_id).where(*conditions).order_by(*_NEWEST_FIRST), payload.limit)
 
 
 def listed(payload: List) -> Select[Any]:
@@ -112,7 +112,7 @@ def best(payload: Best) -> SelectOfScalar[ProgramVersion]:
     if payload.program is not None:
         conditions.append(_program == payload.program)
     if payload.signature is not None:
-        conditions.append(col(ProgramVersion.signature) == payload.signature)
+        conditions.append(_signature == payload.signature)
     return sqlmodel.select(ProgramVersion).where(*conditions).order_by(*_BEST_FIRST).limit(1)
 
 
@@ -129,37 +129,37 @@ def _owned(user_id: str | None, *, checkpoints: bool) -> list[ColumnElement[bool
     return owned if checkpoints else [*owned, _checkpoint.is_(None)]
 
 
-def _conditions(payload: Find) -> list[ColumnElement[bool]]:
-    """What is asked of a version itself, but for its tags and its age."""
+def _asked(
+    payload: Find, table: type[ProgramVersion] | type[VersionTag]
+) -> list[ColumnElement[bool]]:
+    """What is asked of columns that a version and its tags both have."""
     conditions: list[ColumnElement[bool]] = []
     if payload.program is not None:
-        conditions.append(_program == payload.program)
-    if payload.signature is not None:
-        conditions.append(col(ProgramVersion.signature) == payload.signature)
+        conditions.append(col(table.program) == payload.program)
     if payload.optimizer is not None:
-        conditions.append(col(ProgramVersion.optimizer) == payload.optimizer)
+        conditions.append(col(table.optimizer) == payload.optimizer)
     if payload.min_score is not None:
-        conditions.append(_score >= payload.min_score)
+        conditions.append(col(table.score) >= payload.min_score)
     return conditions
 
 
-def _tagged(
-    payload: Find, conditions: list[ColumnElement[bool]], since: datetime | None
-) -> Select[Any]:
-    """Order the ids of versions with all the tags; the planner begins with the rarest."""
+def _tagged(payload: Find, since: datetime | None) -> Select[Any]:
+    """Order the ids of versions with all the tags; the planner may begin with the rarest."""
     wanted = sorted(set(payload.tags))
     first, *others = [aliased(VersionTag) for _ in wanted[:JOINED_TAGS]]
     saved_at, version_id = col(first.saved_at), col(first.version_id)
-    order = select(version_id).where(*_between(saved_at, version_id, payload.after, since))
+    order = select(version_id).where(*_asked(payload, first))
+    order = order.where(*_between(saved_at, version_id, payload.after, since))
     for each, tag in zip([first, *others], wanted, strict=False):
         order = order.where(col(each.owner) == (payload.user_id or ""), col(each.tag) == tag)
     for each in others:
         order = order.where(col(each.version_id) == version_id)
+    of_the_row = [] if payload.signature is None else [_signature == payload.signature]
     if len(wanted) > JOINED_TAGS:
-        conditions = [*conditions, _carries(wanted)]
-    if conditions:
+        of_the_row.append(_carries(wanted))
+    if of_the_row:
         owned = _owned(payload.user_id, checkpoints=False)
-        order = order.where(_id == version_id, *owned, *conditions)
+        order = order.where(_id == version_id, *owned, *of_the_row)
     return order.order_by(saved_at.desc(), version_id.desc())
 
 

@@ -83,12 +83,16 @@ class ProgramVersion(SQLModel, table=True):
 class VersionTag(SQLModel, table=True):
     """One tag of a version that is no checkpoint, so that each tag's versions have an order.
 
-    A trigger writes it with the version. ``owner`` is the user's id, or empty for the shared base.
+    A trigger writes it with the version, and what else can be asked for besides a tag.
+    ``owner`` is the user's id, or empty for the shared base.
     """
 
     __tablename__ = "program_version_tag"
     __table_args__ = (
-        Index("program_version_tag_in_order", "owner", "tag", "saved_at", "version_id"),
+        Index(
+            "program_version_tag_in_order",
+            *("owner", "tag", "saved_at", "version_id", "score", "program", "optimizer"),
+        ),
     )
 
     version_id: UUID = Field(
@@ -97,6 +101,9 @@ class VersionTag(SQLModel, table=True):
     tag: str = Field(primary_key=True, sa_type=Text)
     owner: str = Field(sa_type=Text)
     saved_at: datetime = Field(sa_column=moment())
+    score: float | None = Field(default=None, sa_column=Column(Double))
+    program: str = Field(sa_type=Text)
+    optimizer: str | None = Field(default=None, sa_type=Text)
 
 
 class ActiveProgram(SQLModel, table=True):

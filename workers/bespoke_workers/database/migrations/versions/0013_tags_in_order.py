@@ -9,8 +9,9 @@ branch_labels = None
 depends_on = None
 
 TAGS_OF = """
-INSERT INTO program_version_tag (version_id, tag, owner, saved_at)
-SELECT version.id, tag, coalesce(version.user_id, ''), version.saved_at
+INSERT INTO program_version_tag (version_id, tag, owner, saved_at, score, program, optimizer)
+SELECT version.id, tag, coalesce(version.user_id, ''), version.saved_at, version.score,
+    version.program, version.optimizer
 FROM {versions} AS version CROSS JOIN unnest(version.tags) AS tag
 WHERE version.checkpoint IS NULL
 ON CONFLICT DO NOTHING
@@ -26,6 +27,9 @@ def upgrade() -> None:
         sa.Column("tag", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("saved_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("score", sa.Double(), nullable=True),
+        sa.Column("program", sa.Text(), nullable=False),
+        sa.Column("optimizer", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["version_id"], ["program_version.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("version_id", "tag"),
     )
@@ -33,7 +37,7 @@ def upgrade() -> None:
     op.create_index(
         "program_version_tag_in_order",
         "program_version_tag",
-        ["owner", "tag", "saved_at", "version_id"],
+        ["owner", "tag", "saved_at", "version_id", "score", "program", "optimizer"],
     )
     _keep_up_to_date()
 
