@@ -47,6 +47,13 @@ def refusal(here: Side) -> str:
     return str(refused.value)
 
 
+def refused(here: Side) -> str:
+    """Import the bundle, see it refused, and return the reason."""
+    with pytest.raises(Refused) as error:
+        here.import_(activate=True)
+    return str(error.value)
+
+
 def good(count: int = 3) -> bytes:
     return bundle_of(*(an_entry(program_data=tame_state(SECRET)) for _ in range(count)))
 
@@ -61,7 +68,7 @@ def test_a_good_one_is_good(here: Side) -> None:
 def test_a_bundle_that_lacks_lines_is_refused(here: Side, kept: int) -> None:
     put(here.storage, b"".join(good().splitlines(keepends=True)[:kept]))
 
-    assert refusal(here).startswith("the bundle is truncated: ")
+    assert refusal(here).startswith(f"bundle, line {kept + 1}: it is truncated: ")
 
 
 def test_a_file_that_is_cut_off_anywhere_is_refused(here: Side) -> None:
@@ -238,6 +245,34 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
 
     assert f"longer than {bundle_format.LINE_LIMIT} bytes" in message
     assert peak < 3 * bundle_format.LINE_LIMIT
+
+
+def test_many_small_files_after_each_other_are_one_and_counted_together(
+    here: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = good()
+    parts = [gzip.compress(whole[at : at + 100]) for at in range(0, len(whole), 100)]
+    (here.storage / FILE).write_bytes(b"".join(parts) + b"\0" * 512)
+    assert here.import_(dry_run=True).imported == 3
+    monkeypatch.setattr(bundles, "BUNDLE", replace(bundles.BUNDLE, total_limit=len(whole) - 1))
+
+    assert "is larger than 0 MiB uncompressed; split it" in refused(here)
+
+
+def test_a_file_of_nothing_but_empty_parts_is_refused_unread(
+    here: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here.storage / FILE).write_bytes(gzip.compress(b"") * 1_000)
+    assert refusal(here).startswith("bundle, line 1: it is truncated: it is empty")
+    monkeypatch.setattr(bundles, "BUNDLE", replace(bundles.BUNDLE, total_limit=10_000))
+
+    assert refusal(here).startswith("bundle, line 1: the bundle is larger than 0 MiB")
+
+
+def test_what_comes_after_the_compressed_part_is_refused(here: Side) -> None:
+    (here.storage / FILE).write_bytes(gzip.compress(good()) + b"PK\3\4")
+
+    assert refusal(here).startswith("bundle, line 6: not gzip, or damaged")
 
 
 def test_a_bundle_that_is_too_large_in_all_is_refused_both_ways(

@@ -99,9 +99,9 @@ class Decoder:
 
     def _next(self, missing: str) -> bytes:
         line = next(self._lines, None)
-        if line is None:
-            raise Refused(f"the bundle is truncated: {missing}; export it anew")
         self._number += 1
+        if line is None:
+            raise self._refused(f"it is truncated: {missing}; export it anew")
         self.read_bytes += len(line)
         self._digest.update(line)
         return line

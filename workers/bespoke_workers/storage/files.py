@@ -45,6 +45,14 @@ class Kind:
             f"the {self.noun} is larger than {self.total_limit // 2**20} MiB uncompressed; {advice}"
         )
 
+    def check_stored(self, size: int | None) -> None:
+        """Raise Refused for a file that is too large already as it lies there.
+
+        Empty parts that gzip skips take time, and come to no line that could be counted.
+        """
+        if size is not None and size > self.total_limit:
+            raise self.refused(1, self.too_large("split it"))
+
     def check(self, line: bytes, number: int, total: int) -> None:
         """Raise Refused unless a line, the total up to it included, is within the limits."""
         if len(line) > self.line_limit:
@@ -163,6 +171,7 @@ def read_lines(
     """
     number, total = 1, 0
     with translated(place.url, kind.noun), _opened(storage, place) as raw:
+        kind.check_stored(getattr(raw, "size", None))
         try:
             with gzip.GzipFile(fileobj=raw, mode="rb") if compressed else raw as lines:
                 while line := lines.readline(kind.line_limit + 1):
