@@ -65,7 +65,7 @@ FROM (
 """
 
 FILL_TAGS = """
-INSERT INTO program_version_tag (version_id, tag, owner, saved_at, score, program, optimizer)
+INSERT INTO program_version_tag (version_id, tag, user_id, saved_at, score, program, optimizer)
 SELECT id, tag, coalesce(user_id, ''), saved_at, score, program, optimizer
 FROM program_version, unnest(tags) AS tag
 """

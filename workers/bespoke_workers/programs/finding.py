@@ -3,7 +3,7 @@
 Every index of versions begins with the owner. PostgreSQL takes ``user_id IS NULL`` for a
 condition of an index, but not for a proof that ``user_id`` is the same in all rows, so that
 column stands first in each ORDER BY: without it the shared base would be sorted. The table of
-tags has an empty ``owner`` instead, which is an equality like any other.
+tags has an empty ``user_id`` instead, which is an equality like any other.
 """
 
 from collections.abc import Sequence
@@ -151,7 +151,7 @@ def _tagged(payload: Find, since: datetime | None) -> Select[Any]:
     order = select(version_id).where(*_asked(payload, first))
     order = order.where(*_between(saved_at, version_id, payload.after, since))
     for each, tag in zip([first, *others], wanted, strict=False):
-        order = order.where(col(each.owner) == (payload.user_id or ""), col(each.tag) == tag)
+        order = order.where(col(each.user_id) == (payload.user_id or ""), col(each.tag) == tag)
     for each in others:
         order = order.where(col(each.version_id) == version_id)
     of_the_row = [] if payload.signature is None else [_signature == payload.signature]

@@ -84,14 +84,14 @@ class VersionTag(SQLModel, table=True):
     """One tag of a version that is no checkpoint, so that each tag's versions have an order.
 
     A trigger writes it with the version, and what else can be asked for besides a tag.
-    ``owner`` is the user's id, or empty for the shared base.
+    ``user_id`` is empty for the shared base, so that a tag is looked up by equality alone.
     """
 
     __tablename__ = "program_version_tag"
     __table_args__ = (
         Index(
             "program_version_tag_in_order",
-            *("owner", "tag", "saved_at", "version_id", "score", "program", "optimizer"),
+            *("user_id", "tag", "saved_at", "version_id", "score", "program", "optimizer"),
         ),
     )
 
@@ -99,7 +99,7 @@ class VersionTag(SQLModel, table=True):
         sa_column=Column(ForeignKey("program_version.id", ondelete="CASCADE"), primary_key=True)
     )
     tag: str = Field(primary_key=True, sa_type=Text)
-    owner: str = Field(sa_type=Text)
+    user_id: str = Field(sa_type=Text)
     saved_at: datetime = Field(sa_column=moment())
     score: float | None = Field(default=None, sa_column=Column(Double))
     program: str = Field(sa_type=Text)

@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 TAGS_OF = """
-INSERT INTO program_version_tag (version_id, tag, owner, saved_at, score, program, optimizer)
+INSERT INTO program_version_tag (version_id, tag, user_id, saved_at, score, program, optimizer)
 SELECT version.id, tag, coalesce(version.user_id, ''), version.saved_at, version.score,
     version.program, version.optimizer
 FROM {versions} AS version CROSS JOIN unnest(version.tags) AS tag
@@ -25,7 +25,7 @@ def upgrade() -> None:
         "program_version_tag",
         sa.Column("version_id", sa.Uuid(), nullable=False),
         sa.Column("tag", sa.Text(), nullable=False),
-        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("saved_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("score", sa.Double(), nullable=True),
         sa.Column("program", sa.Text(), nullable=False),
@@ -37,7 +37,7 @@ def upgrade() -> None:
     op.create_index(
         "program_version_tag_in_order",
         "program_version_tag",
-        ["owner", "tag", "saved_at", "version_id", "score", "program", "optimizer"],
+        ["user_id", "tag", "saved_at", "version_id", "score", "program", "optimizer"],
     )
     _keep_up_to_date()
 
