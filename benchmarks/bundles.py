@@ -107,7 +107,7 @@ async def empty(url: str) -> None:
     """Remove all versions."""
     connection = await asyncpg.connect(url.replace("+asyncpg", ""))
     try:
-        await connection.execute("TRUNCATE program_version, active_program, activation")
+        await connection.execute("TRUNCATE program_version CASCADE")
     finally:
         await connection.close()
 

@@ -53,7 +53,8 @@ async def main(url: str, storage: str, job_id: str, stop_before: str) -> None:
     events.subscribe("dspy.storage.export", lambda _: sys.stdout.write("exported\n"))
     database = Database(url, pool_size=2)
     exporter = bundles.Bundles(database, Settings(storage_url=storage))
-    await exporter.export(exports.ExportPrograms(id=UUID(job_id), name="bundle.jsonl.gz"))
+    name = "bundle.jsonl.gz"
+    await exporter.export(exports.ExportPrograms(id=UUID(job_id), name=name, overwrite=True))
     await database.close()
 
 
