@@ -2,7 +2,7 @@
 
 import redis
 
-from bespoke_workers.app import MEMBERS
+from bespoke_workers.keys import MEMBERS
 from tests.nodes.waiting import wait_until
 
 

@@ -7,7 +7,7 @@ import redis
 
 from bespoke_client import Client, Job, memories
 from bespoke_schemas.queues import shard
-from bespoke_workers.app import UNACKED
+from bespoke_workers.keys import UNACKED
 from tests.acceptance.held_back import HeldBack, ask
 from tests.conftest import StartWorker
 from tests.nodes.waiting import wait_until

@@ -9,7 +9,7 @@ a worker dies the message comes back; the database sees to it that the effect do
 import os
 import random
 import ssl
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
@@ -36,6 +36,7 @@ from bespoke_workers.errors import (
     UnexpectedFailure,
     Unusable,
 )
+from bespoke_workers.keys import MEMBERS, UNACKED
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.observe import events, logging
 
@@ -53,10 +54,6 @@ REEMBED = "bespoke.upkeep.reembed"
 TRACK = "bespoke.upkeep.track"
 TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "jobs", "upkeep")
 
-UNACKED = "bespoke.unacked"
-"""The Redis hash of the messages that are in workers' hands."""
-MEMBERS = "bespoke.members"
-"""The Redis sorted set of the workers among which the shards of memories are divided."""
 MEMBER_SECONDS = 4.0
 """A worker silent or busy for so long leaves its shards to the others."""
 SHORT_JOB_SECONDS = 120.0
@@ -220,13 +217,19 @@ class Outcome:
     shows, so the repr names the kind of the result and nothing in it.
     """
 
-    def __init__(self, task: str, result: Result) -> None:
+    def __init__(self, task: str, result: Result, users: Sequence[str] = ()) -> None:
+        """``users`` are those whom it is about, by their hashes: whoever erases them finds it."""
         self.task = task
         self.result = result
+        self.users = users
 
     def __json__(self) -> dict[str, Any]:
         """Return the envelope that the client reads; kombu's encoder calls this."""
-        return {"task": self.task, "result": self.result.model_dump(mode="json")}
+        return {
+            "task": self.task,
+            "result": self.result.model_dump(mode="json"),
+            "users": list(self.users),
+        }
 
     def __repr__(self) -> str:
         return type(self.result).__name__
@@ -299,7 +302,7 @@ def serves(
                 result: ResultT | None = this.run(service(decoded, this), seconds=seconds)
                 if result is None:
                     raise Ignore
-                return Outcome(payload_type.task, result)
+                return Outcome(payload_type.task, result, _about(decoded))
 
             return _job(self, perform)
 
@@ -400,6 +403,12 @@ def _decoded(
     if str(decoded.id) != task_id:
         raise Refused(f"{payload_type.task}: the payload's id is not the message's id")
     return decoded
+
+
+def _about(payload: Payload[Any]) -> list[str]:
+    """Return the hashes of those whom a payload is about: a user, the owner of a shared space."""
+    about = {payload.subject(), getattr(payload, "user_id", None)}
+    return sorted(events.hashed(one) for one in about if isinstance(one, str))
 
 
 def _bind_user(user_id: str | None) -> None:

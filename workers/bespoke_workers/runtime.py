@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bespoke_workers.programs.cleaning import Cleaning
     from bespoke_workers.programs.library import Library
     from bespoke_workers.programs.whole import WholePrograms
+    from bespoke_workers.users.erasing import Erasing
 
 _log = structlog.get_logger("bespoke.jobs")
 
@@ -226,6 +227,23 @@ class Runtime:
     def job_records(self) -> JobRecords:
         """What became of jobs."""
         return JobRecords(self.database)
+
+    @cached_property
+    def erasing(self) -> "Erasing":
+        """How users are erased."""
+        from bespoke_workers.storage.places import Storage
+        from bespoke_workers.users.erasing import Erasing, Tools
+
+        urls = (self.settings.broker(), self.settings.results())
+        storage, home = Storage(self.settings.storage), self.settings.home
+        return Erasing(
+            Tools(self.database, self.outbox, storage, urls, home, self._forget),
+        )
+
+    def _forget(self, user_id: str) -> None:
+        """Drop what this process has cached of a user."""
+        if "memories" in self.__dict__:
+            self.memories.indexes.drop(user_id)
 
     @cached_property
     def retention(self) -> Retention:

@@ -1,5 +1,15 @@
 """Payloads of the exports: what leaves the system in one file, and comes back."""
 
 from bespoke_schemas.exports.bundles import Exported, ExportPrograms, Imported, ImportPrograms
+from bespoke_schemas.exports.users import Erased, EraseUser, ExportUser, UserExported
 
-__all__ = ["ExportPrograms", "Exported", "ImportPrograms", "Imported"]
+__all__ = [
+    "EraseUser",
+    "Erased",
+    "ExportPrograms",
+    "ExportUser",
+    "Exported",
+    "ImportPrograms",
+    "Imported",
+    "UserExported",
+]

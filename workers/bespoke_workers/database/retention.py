@@ -6,7 +6,7 @@ from sqlalchemy import delete
 from sqlmodel import col
 
 from bespoke_workers.database.engine import Database
-from bespoke_workers.database.tables import Delivery, Job
+from bespoke_workers.database.tables import Delivery, Erasure, Job
 from bespoke_workers.settings import Settings
 
 
@@ -23,3 +23,4 @@ class Retention:
         async with self._database.transaction() as session:
             await session.exec(delete(Job).where(col(Job.finished_at) < before))
             await session.exec(delete(Delivery).where(col(Delivery.last_at) < before))
+            await session.exec(delete(Erasure).where(col(Erasure.ended_at) < before))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,27 @@ class Storage:
         _check(relative)
         _, root = self._opened
         return Place(f"{self._public}/{relative}", f"{root.rstrip('/')}/{relative}")
+
+    def names(self) -> list[str]:
+        """Return the names of all files in the storage; it blocks, so it is called in threads."""
+        files, root = self._opened
+        prefix = str(files._strip_protocol(root)).rstrip("/") + "/"
+        found = files.find(root)
+        return sorted(path[len(prefix) :] for path in found if path.startswith(prefix))
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there, and the folders that are empty without it."""
+        files, root = self._opened
+        path = f"{root.rstrip('/')}/{name}"
+        with suppress(FileNotFoundError):
+            files.rm_file(path)
+        folder = name.rpartition("/")[0]
+        while folder:
+            try:
+                files.rmdir(f"{root.rstrip('/')}/{folder}")
+            except Exception:  # noqa: BLE001  # it is not empty, or the storage has no folders
+                return
+            folder = folder.rpartition("/")[0]
 
     @property
     def is_object_store(self) -> bool:

@@ -1,9 +1,18 @@
 """The tasks of the exports."""
 
-from bespoke_schemas import exports
+from functools import partial
+from typing import Any
+
+import structlog
+
+from bespoke_schemas import Payload, exports
+from bespoke_schemas.jobs import Progress
 from bespoke_workers.app import EXPORT_SECONDS, serves
+from bespoke_workers.errors import Transient
 from bespoke_workers.runtime import Runtime
 from bespoke_workers.tasks.telling import to_watchers
+
+_log = structlog.get_logger("bespoke.jobs")
 
 
 @serves(exports.ExportPrograms, seconds=EXPORT_SECONDS)
@@ -16,3 +25,27 @@ async def export_programs(payload: exports.ExportPrograms, this: Runtime) -> exp
 async def import_programs(payload: exports.ImportPrograms, this: Runtime) -> exports.Imported:
     """Import a bundle's versions."""
     return await this.bundles.import_(payload, to_watchers(this, payload))
+
+
+@serves(exports.EraseUser)
+async def erase_user(payload: exports.EraseUser, this: Runtime) -> exports.Erased | None:
+    """Erase a user; a long erasure goes back to the end of its queue between slices."""
+    erased = await this.erasing.erase(payload, partial(_tell, this, payload))
+    if erased is None:
+        _go_on(this, payload)
+    return erased
+
+
+def _tell(this: Runtime, payload: Payload[Any], progress: Progress) -> None:
+    try:
+        this.outbox.progress(payload.id, payload.task, progress)
+    except Exception as error:  # noqa: BLE001  # progress is no reason to fail
+        _log.warning("progress not told", error=type(error).__name__)
+
+
+def _go_on(this: Runtime, payload: Payload[Any]) -> None:
+    """Send the payload again. If that fails, the message at hand stays and is tried again."""
+    try:
+        this.outbox.enqueue(payload)
+    except Exception as error:  # noqa: BLE001  # whichever way the broker fails
+        raise Transient(f"the broker failed: {type(error).__name__}") from None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from bespoke_workers.transport import scripts
+from bespoke_workers.keys import UNREADABLE
 from bespoke_workers.transport.records import restoration
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Ledger:
 
 def aside(key: str) -> str:
     """Name the list for what cannot be read from `key`."""
-    return f"{key}.unreadable"
+    return f"{key}{UNREADABLE}"
 
 
 def _batches(receipts: Sequence[str]) -> Iterator[list[str]]:

@@ -1,0 +1,3 @@
+"""The format."""
+
+FORMAT = "bespoke-user"
