@@ -30,7 +30,9 @@ async def taught(worker: Worker, user_id: str) -> None:
 async def test_nothing_that_is_written_for_one_user_holds_another_s(
     database_url: str, tmp_path: Path, tier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bespoke_workers.optimization.lm_cache.remove", lambda home, job: None)
+    monkeypatch.setattr(
+        "bespoke_workers.optimization.lm_cache_folders.remove", lambda home, job: None
+    )
     with StandinLM(latency=timedelta(milliseconds=2)) as lm:
         async with working(database_url, tmp_path, lm=lm.url) as worker:
             for user_id in USERS:

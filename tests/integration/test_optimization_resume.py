@@ -8,7 +8,7 @@ import pytest
 
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Parked
-from bespoke_workers.optimization import lm_cache
+from bespoke_workers.optimization import lm_cache_folders
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (
@@ -56,7 +56,7 @@ async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
                 await calls_made(lm, killed_at)
                 process.kill()
                 await asyncio.to_thread(process.wait)
-            assert lm_cache.left_over(tmp_path) == [str(payload.id)]
+            assert lm_cache_folders.left_over(tmp_path) == [str(payload.id)]
             assert (await worker.row(payload.id)).state == "running"
             assert await worker.optimization.run(payload.id) is None
             await taken_up_again(worker)
@@ -70,7 +70,7 @@ async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
             first, second = await worker.execute("SELECT state FROM program_version")
             assert first == second
             assert (await worker.row(payload.id)).attempts == 2
-            assert lm_cache.left_over(tmp_path) == []
+            assert lm_cache_folders.left_over(tmp_path) == []
 
 
 @in_loop

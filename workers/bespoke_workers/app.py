@@ -225,11 +225,8 @@ class Outcome:
 
     def __json__(self) -> dict[str, Any]:
         """Return the envelope that the client reads; kombu's encoder calls this."""
-        return {
-            "task": self.task,
-            "result": self.result.model_dump(mode="json"),
-            "users": list(self.users),
-        }
+        envelope = {"task": self.task, "result": self.result.model_dump(mode="json")}
+        return {**envelope, "users": list(self.users)} if self.users else envelope
 
     def __repr__(self) -> str:
         return type(self.result).__name__

@@ -10,7 +10,6 @@ Answers are kept as lines of JSON: DSPy's own disk cache would load pickles.
 
 import json
 import os
-import shutil
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -142,22 +141,6 @@ def install() -> None:
     with dspy._cache_lock:
         if not isinstance(vars(dspy).get("cache"), ContextCache):
             dspy.cache = ContextCache()
-
-
-def directory(home: Path, job_id: object) -> Path:
-    """Return where a job's answers lie."""
-    return home / "lm-cache" / str(job_id)
-
-
-def remove(home: Path, job_id: object) -> None:
-    """Remove a job's answers; does nothing if there are none."""
-    shutil.rmtree(directory(home, job_id), ignore_errors=True)
-
-
-def left_over(home: Path) -> list[str]:
-    """Return the ids of the jobs whose answers lie on this machine."""
-    parent = home / "lm-cache"
-    return [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
 
 
 def _cost(value: Any) -> float | None:

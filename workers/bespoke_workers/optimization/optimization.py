@@ -11,7 +11,7 @@ from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.learning.examples import Examples
-from bespoke_workers.optimization import lm
+from bespoke_workers.optimization import lm, lm_cache_folders
 from bespoke_workers.optimization.answers import ENDED, Answers
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.dispatch import Dispatch
@@ -104,6 +104,7 @@ class Optimization:
         await self._dispatch.send_again()
         await self._batches.top_up_open()
         await self._answers.repeat()
+        await self._remove_old_answers()
 
     async def _after(self, job_id: UUID, batch_id: UUID | None) -> None:
         """Do what follows the end of a run; the reaper does it too, should this one fail."""
@@ -116,12 +117,13 @@ class Optimization:
             _log.warning("left to the reaper", about=str(job_id), error=type(error).__name__)
 
     async def _remove_old_answers(self) -> None:
-        """Remove this machine's LM caches of jobs that ended, here or elsewhere."""
-        from bespoke_workers.optimization import lm_cache
-
-        found = {UUID(name) for name in lm_cache.left_over(self._settings.home)}
+        """Remove this machine's LM caches of jobs that ended, here or elsewhere, or were erased."""
+        found = {UUID(name) for name in lm_cache_folders.left_over(self._settings.home)}
+        if not found:
+            return
         row = OptimizationJob
-        ended = select(row.id).where(col(row.id).in_(found), col(row.state).in_(ENDED))
+        is_open = select(row.id).where(col(row.id).in_(found), col(row.state).not_in(ENDED))
         async with self._database.transaction() as session:
-            for job_id in (await session.exec(ended)).all() if found else ():
-                lm_cache.remove(self._settings.home, job_id)
+            open_ = set((await session.exec(is_open)).all())
+        for job_id in found - open_:
+            lm_cache_folders.remove(self._settings.home, job_id)

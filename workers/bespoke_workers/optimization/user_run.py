@@ -13,7 +13,7 @@ from bespoke_workers.database.tables import Learner
 from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, UnexpectedFailure
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
-from bespoke_workers.optimization import lm, lm_cache, tiers
+from bespoke_workers.optimization import lm, lm_cache_folders, tiers
 from bespoke_workers.optimization.checkpoints import RunCheckpoints
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
@@ -126,7 +126,7 @@ class UserRun:
             examples=split(material.examples, seed=f"{claim.user_id}/{claim.program}"),
         )
         model = lm.build(self._settings)
-        with JobCache(lm_cache.directory(self._settings.home, claim.job_id)) as cache:
+        with JobCache(lm_cache_folders.directory(self._settings.home, claim.job_id)) as cache:
             usage = Usage(cache.spent_before)
             stop.paid_before(cache.spent_before.lm_calls)
             snapshots = self._checkpoints.snapshots()

@@ -20,7 +20,7 @@ from bespoke_schemas.jobs import Progress
 from bespoke_workers.database.engine import Database
 from bespoke_workers.errors import Cancelled
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import lm_cache
+from bespoke_workers.optimization import lm_cache_folders
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.storage.places import Storage
 from bespoke_workers.users import erasure_record, erasure_rows
@@ -171,7 +171,7 @@ class Slice:
         optimizations: set[UUID] = set()
         found = await erasure_rows.sweep(self._database, self._payload, optimizations)
         for job_id in optimizations:
-            lm_cache.remove(self._tools.home, job_id)
+            lm_cache_folders.remove(self._tools.home, job_id)
         for user_id in self._whose:
             self._tools.forget(user_id)
         if found:

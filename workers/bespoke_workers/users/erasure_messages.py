@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -163,8 +163,7 @@ class Messages:
         """Take away what names the user of what could not be decoded."""
         forms = [form.encode() for form in self._forms]
         async for text in self._listed(queue):
-            bodies = [base64.b64decode(body + b"==") for body in _BODY.findall(text)]
-            if any(form in part for form in forms for part in (text, *bodies)):
+            if any(form in part for form in forms for part in _parts(text)):
                 await self._broker.lrem(queue, 0, text)
 
     def _is_theirs(self, carried: Carried, until: datetime) -> bool:
@@ -194,6 +193,14 @@ def _translated() -> Iterator[None]:
         yield
     except (RedisError, OSError) as error:
         raise Transient(f"Redis failed: {type(error).__name__}") from None
+
+
+def _parts(text: bytes) -> Iterator[bytes]:
+    """Yield what could not be decoded as it is, and what it may carry."""
+    yield text
+    for body in _BODY.findall(text):
+        with suppress(ValueError):
+            yield base64.b64decode(body + b"==")
 
 
 def _carried(text: bytes, *, recorded: bool = False) -> Carried | None:

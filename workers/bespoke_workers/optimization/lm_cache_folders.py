@@ -1,0 +1,20 @@
+"""Where the LM caches of jobs lie on a machine, for whoever removes them without DSPy."""
+
+import shutil
+from pathlib import Path
+
+
+def directory(home: Path, job_id: object) -> Path:
+    """Return where a job's answers lie."""
+    return home / "lm-cache" / str(job_id)
+
+
+def remove(home: Path, job_id: object) -> None:
+    """Remove a job's answers; does nothing if there are none."""
+    shutil.rmtree(directory(home, job_id), ignore_errors=True)
+
+
+def left_over(home: Path) -> list[str]:
+    """Return the ids of the jobs whose answers lie on this machine."""
+    parent = home / "lm-cache"
+    return [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
