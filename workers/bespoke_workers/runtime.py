@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from bespoke_workers.programs.library import Library
     from bespoke_workers.programs.whole import WholePrograms
     from bespoke_workers.users.erasing import Erasing
+    from bespoke_workers.users.exporting import Exporting
+    from bespoke_workers.users.importing import Importing
 
 _log = structlog.get_logger("bespoke.jobs")
 
@@ -239,6 +241,25 @@ class Runtime:
         return Erasing(
             Tools(self.database, self.outbox, storage, urls, home, self._forget),
         )
+
+    @cached_property
+    def user_exporting(self) -> "Exporting":
+        """Export of all that there is of a user."""
+        from bespoke_workers.storage.places import Storage
+        from bespoke_workers.users.exporting import Exporting
+
+        return Exporting(self.database, Storage(self.settings.storage))
+
+    @cached_property
+    def user_importing(self) -> "Importing":
+        """Import of a user's bundle."""
+        from bespoke_workers.memories.defaults import Defaults
+        from bespoke_workers.memories.store import utc_now
+        from bespoke_workers.storage.places import Storage
+        from bespoke_workers.users.importing import Importing
+
+        default, storage = Defaults.from_settings(self.settings), Storage(self.settings.storage)
+        return Importing(self.database, storage, default, lambda: self.memories.embedder, utc_now)
 
     def _forget(self, user_id: str) -> None:
         """Drop what this process has cached of a user."""

@@ -49,3 +49,30 @@ class EraseUser(Payload[Erased], queue=Queue.EXPORTS):
     def subject(self) -> str:
         """Return a hash of the user's id: the record of this job is what remains."""
         return hashlib.sha256(self.user_id.encode()).hexdigest()
+
+
+class UserImported(Result):
+    """What was imported, by section; ``unchanged`` if this bundle had been imported before.
+
+    ``memories`` is how many the user has then, in the limits of their policy. ``spaces`` are the
+    shared spaces that the user had joined: a bundle opens none of them.
+    """
+
+    sections: dict[str, int]
+    sha256: str
+    memories: int = 0
+    spaces: tuple[str, ...] = ()
+    unchanged: bool = False
+
+
+class ImportUser(Payload[UserImported], queue=Queue.EXPORTS):
+    """Bring a user's bundle in, all of it or nothing, for a user of whom there is nothing yet.
+
+    ``url`` is a bundle's name relative to the storage URL, or a URL under it. The same bundle
+    twice is as once. A bundle of another user is refused, unless ``rename_user`` takes it over,
+    under new ids.
+    """
+
+    user_id: UserId
+    url: Text
+    rename_user: bool = False

@@ -64,11 +64,17 @@ class Database:
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Open a session whose work is committed at the end, or none of it."""
+    async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[AsyncSession]:
+        """Open a session whose work is committed at the end, or none of it.
+
+        With a ``snapshot``, all of its statements read what there was at the first of them.
+        """
         with translated():
             session = AsyncSession(self.engine, expire_on_commit=False)
             async with session, session.begin():
+                if snapshot:
+                    options = {"isolation_level": "REPEATABLE READ"}
+                    await session.connection(execution_options=options)
                 yield session
 
     @asynccontextmanager

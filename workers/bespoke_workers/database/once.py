@@ -25,13 +25,17 @@ async def once(
     database: Database,
     payload: Payload[ResultT],
     effect: Callable[[AsyncSession], Awaitable[ResultT]],
+    *,
+    snapshot: bool = False,
 ) -> ResultT:
     """Run ``effect`` in a transaction unless this job has taken effect; return its result.
+
+    With a ``snapshot``, all that it reads is of one moment.
 
     Raises whatever ``effect`` raises, in which case nothing of it stays; Cancelled or
     Parked if the job ended that way before.
     """
-    async with database.transaction() as session:
+    async with database.transaction(snapshot=snapshot) as session:
         if not await begin(session, payload):
             return await recorded(session, payload)
         result = await effect(session)

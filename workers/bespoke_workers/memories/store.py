@@ -67,6 +67,7 @@ class Memories:
         space than ``export_before_share``, from 0 to 1, exports it first.
         """
         self.indexes = indexes
+        self.embedder = embedder
         storage = storage or Storage("memory://")
         default = policy if isinstance(policy, Defaults) else Defaults(policy)
         embedders = Embedders(embedder, load_older)
