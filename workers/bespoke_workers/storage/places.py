@@ -55,6 +55,7 @@ class Storage:
         """Return the names of all files in the storage; it blocks, so it is called in threads."""
         files, root = self._opened
         prefix = str(files._strip_protocol(root)).rstrip("/") + "/"
+        files.invalidate_cache()  # object stores keep listings
         found = files.find(root)
         return sorted(path[len(prefix) :] for path in found if path.startswith(prefix))
 

@@ -27,19 +27,19 @@ async def import_programs(payload: exports.ImportPrograms, this: Runtime) -> exp
     return await this.bundles.import_(payload, to_watchers(this, payload))
 
 
-@serves(exports.ExportUser)
+@serves(exports.ExportUser, seconds=EXPORT_SECONDS)
 async def export_user(payload: exports.ExportUser, this: Runtime) -> exports.UserExported:
     """Write all that there is of a user to a bundle."""
     return await this.user_exporting.export(payload)
 
 
-@serves(exports.ImportUser)
+@serves(exports.ImportUser, seconds=EXPORT_SECONDS)
 async def import_user(payload: exports.ImportUser, this: Runtime) -> exports.UserImported:
     """Bring a user's bundle in."""
     return await this.user_importing.import_(payload)
 
 
-@serves(exports.EraseUser)
+@serves(exports.EraseUser, seconds=EXPORT_SECONDS)
 async def erase_user(payload: exports.EraseUser, this: Runtime) -> exports.Erased | None:
     """Erase a user; a long erasure goes back to the end of its queue between slices."""
     erased = await this.erasing.erase(payload, partial(_tell, this, payload))

@@ -19,9 +19,10 @@ from bespoke_workers.memories.records import is_compressed
 from bespoke_workers.observe import events
 from bespoke_workers.programs.bundle_format import FORMAT as OF_PROGRAMS
 from bespoke_workers.programs.bundles import BUNDLE
+from bespoke_workers.storage.failures import translated
 from bespoke_workers.storage.files import Writer
 from bespoke_workers.storage.offload import in_thread
-from bespoke_workers.storage.places import Place, Storage, translated
+from bespoke_workers.storage.places import Place, Storage
 from bespoke_workers.users.bundle_format import FORMAT as OF_A_USER
 from bespoke_workers.users.naming import is_about, quoted
 
@@ -51,7 +52,7 @@ class Files:
 
     async def names(self) -> list[str]:
         """Return the names of all files there are by now."""
-        with translated(self._storage.place("storage"), "storage"):
+        with translated(self._storage.place("storage").url, "storage"):
             return await in_thread(self._storage.names)
 
     async def clear(self, names: Iterable[str]) -> Counter[str]:
@@ -66,7 +67,7 @@ class Files:
             self._remove(name)
             return Counter(files=1)
         place = self._place(name)
-        with translated(place, "file"):
+        with translated(place.url, "file"):
             try:
                 look = self._look(place)
             except FileNotFoundError:
@@ -80,7 +81,7 @@ class Files:
         return Counter(files_rewritten=1, lines_of_files=look.theirs)
 
     def _remove(self, name: str) -> None:
-        with translated(self._place(name), "file"):
+        with translated(self._place(name).url, "file"):
             self._storage.remove(name)
 
     def _place(self, name: str) -> Place:
