@@ -167,6 +167,8 @@ async def _unsay(session: AsyncSession, owner: str, user_id: str) -> Counter[str
     gone = (await connection.execute(sql.UNSAY, whose)).scalars().all()
     archived = (await connection.execute(sql.UNSAY_ARCHIVED, whose)).rowcount
     await connection.execute(sql.UNSAY_EMBEDDINGS, {"space": owner, "ids": list(gone)})
+    forgotten = {"space": owner, "ids": list(gone), "reason": ERASED_ANSWER}
+    await connection.execute(sql.UNSAY_ANSWERS, forgotten)
     recounted = {"user_id": owner, "version": version + 1, "never": NEVER}
     await connection.execute(statements.RECOUNT, recounted)
     await connection.execute(sql.RELOAD, {"space": owner})

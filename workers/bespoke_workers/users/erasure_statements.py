@@ -131,6 +131,16 @@ UNSAY = statement(
 )
 """Delete what a user said in a shared space, also where another one has changed its tags since."""
 
+UNSAY_ANSWERS = statement(
+    """
+    UPDATE job SET state = 'failed', result = NULL, reason = :reason
+    WHERE user_id = :space AND result IS NOT NULL
+        AND CAST(result #>> '{memory,id}' AS uuid) = ANY(:ids)
+    """,
+    **_TYPES,
+)
+"""Forget what jobs answered about memories that were deleted."""
+
 UNSAY_EMBEDDINGS = statement(
     "DELETE FROM memory_reembedding WHERE user_id = :space AND memory_id = ANY(:ids)", **_TYPES
 )
