@@ -23,9 +23,9 @@ from bespoke_schemas.memories import Delete, Export, Join, Leave, Store, Update
 from bespoke_schemas.optimization import OptimizeTier
 from bespoke_workers.database.tables import Batch, CompactionRound, Job
 from bespoke_workers.errors import Refused
+from bespoke_workers.keys import UNACKED
 from bespoke_workers.memories.exporting import Exporting as ExportingMemories
 from bespoke_workers.storage.places import Storage
-from bespoke_workers.transport.keys import UNACKED
 from bespoke_workers.users.erasing import Erasing, Tools
 from bespoke_workers.users.exporting import Exporting
 from tests.acceptance.everything import found, rows

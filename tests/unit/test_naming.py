@@ -16,6 +16,7 @@ OF_BOB = {"content": "a word", "metadata": {"said_by": "bob", "heard": "ada"}}
     ("value", "left"),
     [
         ({"members": ["ada", "bob"]}, {"members": ["bob"]}),
+        ({"used_by": ["ada"], "user_id": None}, {"used_by": [], "user_id": None}),
         ({"errors": {"ada": "why", "bob": "so"}}, {"errors": {"bob": "so"}}),
         ({"round": {"errors": {"ada": "why"}}}, {"round": {"errors": {}}}),
         ({"memories": [OF_ADA, OF_BOB], "total": 2}, {"memories": [OF_BOB], "total": 2}),
@@ -37,6 +38,7 @@ def test_what_is_about_a_user_goes(value: Any, left: Any) -> None:
     [
         {"tags": ["ada"], "program": "ada", "ada": 1},
         {"members": ["bob"], "metadata": {"said_by": "bob"}},
+        {"metadata": {"members": ["ada"], "errors": {"ada": 1}}, "state": {"user_id": "ada"}},
         ["ada", 1, None, True],
         OF_BOB,
     ],

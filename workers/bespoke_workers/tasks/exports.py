@@ -1,18 +1,12 @@
 """The tasks of the exports."""
 
-from functools import partial
 from typing import Any
 
-import structlog
-
 from bespoke_schemas import Payload, exports
-from bespoke_schemas.jobs import Progress
 from bespoke_workers.app import EXPORT_SECONDS, serves
 from bespoke_workers.errors import Transient
 from bespoke_workers.runtime import Runtime
 from bespoke_workers.tasks.telling import to_watchers
-
-_log = structlog.get_logger("bespoke.jobs")
 
 
 @serves(exports.ExportPrograms, seconds=EXPORT_SECONDS)
@@ -42,17 +36,10 @@ async def import_user(payload: exports.ImportUser, this: Runtime) -> exports.Use
 @serves(exports.EraseUser, seconds=EXPORT_SECONDS)
 async def erase_user(payload: exports.EraseUser, this: Runtime) -> exports.Erased | None:
     """Erase a user; a long erasure goes back to the end of its queue between slices."""
-    erased = await this.erasing.erase(payload, partial(_tell, this, payload))
+    erased = await this.erasing.erase(payload, to_watchers(this, payload))
     if erased is None:
         _go_on(this, payload)
     return erased
-
-
-def _tell(this: Runtime, payload: Payload[Any], progress: Progress) -> None:
-    try:
-        this.outbox.progress(payload.id, payload.task, progress)
-    except Exception as error:  # noqa: BLE001  # progress is no reason to fail
-        _log.warning("progress not told", error=type(error).__name__)
 
 
 def _go_on(this: Runtime, payload: Payload[Any]) -> None:

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-from bespoke_workers.transport import scripts
 from bespoke_workers.keys import UNREADABLE
+from bespoke_workers.transport import scripts
 from bespoke_workers.transport.records import restoration
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from bespoke_workers.storage.files import Writer
 from bespoke_workers.storage.offload import in_thread
 from bespoke_workers.storage.places import Place, Storage
 from bespoke_workers.users.bundle_format import FORMAT as OF_A_USER
-from bespoke_workers.users.naming import is_about, quoted
+from bespoke_workers.users.naming import GONE, quoted, without
 
 GZIP: Final = b"\x1f\x8b"
 
@@ -102,10 +102,9 @@ class Files:
                             if header is not None and header.get("user_id") in self._whose:
                                 return Look(theirs=1)
                             continue
-                    if self._is_theirs(line):
-                        theirs += 1
-                    elif not _is_trailer(line):
-                        others += 1
+                    left = self._left_of(line)
+                    theirs += left != line
+                    others += left is not None and not _is_trailer(line)
                     if not is_ours and theirs == 0 and number >= FOREIGN_LINES:
                         break
         except (EOFError, zlib.error, gzip.BadGzipFile, ValueError):
@@ -121,11 +120,19 @@ class Files:
             while line := lines.readline(BUNDLE.line_limit + 1):
                 yield line
 
-    def _is_theirs(self, line: bytes) -> bool:
+    def _left_of(self, line: bytes) -> bytes | None:
+        """Return what is left of a line without the user; None if it is the user's own."""
         if not any(form in line for form in self._forms):
-            return False
+            return line
         entry = _object(line)
-        return entry is not None and any(is_about(entry, one) for one in self._whose)
+        if entry is None:
+            return line
+        left: Any = entry
+        for one in self._whose:
+            left = without(left, one)
+            if left is GONE:
+                return None
+        return line if left == entry else _line(left)
 
     def _rewrite(self, place: Place, left: int) -> None:
         """Write the file anew without the user's lines, under its name once it is whole."""
@@ -141,7 +148,7 @@ class Files:
             raise
 
     def _kept(self, lines: Iterator[bytes]) -> Iterator[bytes]:
-        return (line for line in lines if not self._is_theirs(line))
+        return (left for line in lines if (left := self._left_of(line)) is not None)
 
 
 FOREIGN_LINES: Final = 1_000

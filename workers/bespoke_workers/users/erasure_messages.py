@@ -17,8 +17,8 @@ from bespoke_schemas.exports import EraseUser
 from bespoke_schemas.memories.sharing import shared_owner
 from bespoke_schemas.queues import Queue, members
 from bespoke_workers.errors import Transient
-from bespoke_workers.observe import events
 from bespoke_workers.keys import UNACKED, UNREADABLE
+from bespoke_workers.observe import events
 from bespoke_workers.users.naming import GONE, quoted, without
 from bespoke_workers.users.times import is_until
 

@@ -6,6 +6,10 @@ from typing import Any, Final
 
 from bespoke_workers.memories.sharing import SAID_BY
 
+NAMED: Final = frozenset({"members", "used_by"})
+"""The lists that name users."""
+CONTENTS: Final = frozenset({"metadata", "meta", "state", "program_data", "optimization_result"})
+"""What others said, which nobody changes, whatever words are in it."""
 GONE: Final = object()
 """Stands for what is about the user as a whole."""
 
@@ -22,12 +26,12 @@ def without(value: Any, user_id: str, *, key: str = "") -> Any:
     """Return a document without what is about a user; GONE if that is all of it.
 
     An object that is about the user goes, and with it the element of a list that it is a part
-    of; so do reasons by user under ``errors``, and a name among ``members``.
+    of; so do reasons by user under ``errors``, and a name in a list of users.
     """
     if isinstance(value, Mapping):
         return _object_without(value, user_id, key)
     if isinstance(value, list):
-        left = [without(one, user_id) for one in value if key != "members" or one != user_id]
+        left = [without(one, user_id) for one in value if key not in NAMED or one != user_id]
         return [one for one in left if one is not GONE and not _lost_a_part(one)]
     return value
 
@@ -40,7 +44,7 @@ def _object_without(value: Mapping[str, Any], user_id: str, key: str) -> Any:
     if is_about(value, user_id):
         return GONE
     left = {
-        name: without(inner, user_id, key=name)
+        name: inner if name in CONTENTS else without(inner, user_id, key=name)
         for name, inner in value.items()
         if key != "errors" or name != user_id
     }

@@ -142,12 +142,13 @@ def _versions(user_id: str) -> Any:
 async def bring_in_versions(arrival: Arrival, entries: Sequence[Entry]) -> None:
     """Write versions, and put into use what was."""
     own = [
-        Entry.model_construct(
-            **{
-                **{name: getattr(one, name) for name in Entry.model_fields},
+        one.as_stored().model_copy(
+            update={
                 "program_id": arrival.own(one.program_id),
                 "parent_id": arrival.maybe_own(one.parent_id),
+                "checkpoint_of": arrival.maybe_own(one.checkpoint_of),
                 "user_id": arrival.user_id,
+                "used_by": (),
                 "program_data": clean_state(one.program_data),
             }
         )
