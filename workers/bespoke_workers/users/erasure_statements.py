@@ -162,11 +162,14 @@ RELOAD = statement(
 
 NAMING = statement(
     """
-    SELECT id, task, result FROM job
-    WHERE result IS NOT NULL AND (
-        user_id IS NULL AND task = ANY(:tasks) OR starts_with(user_id, chr(31))
-    ) AND EXISTS (
-        SELECT FROM unnest(:quoted) AS form WHERE strpos(CAST(result AS text), form) > 0
+    SELECT named.id, named.task, named.result FROM (
+        SELECT id, task, result FROM job WHERE user_id IS NULL AND task = ANY(:tasks)
+        UNION ALL
+        SELECT id, task, result FROM job WHERE starts_with(user_id, chr(31))
+    ) AS named
+    WHERE named.result IS NOT NULL AND EXISTS (
+        SELECT FROM unnest(:quoted) AS form
+        WHERE strpos(CAST(named.result AS text), form) > 0
     )
     """,
     **_TYPES,

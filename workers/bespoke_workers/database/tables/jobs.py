@@ -19,6 +19,10 @@ WITHOUT_EFFECT = text("state IN ('failed', 'parked', 'cancelled')")
 """Of which jobs there is an index by itself; a statement uses it that says so in these words."""
 
 
+OF_SHARED_SPACE = text("starts_with(user_id, chr(31))")
+"""Of which jobs an erasure reads the results, which name who shares a space."""
+
+
 class Job(SQLModel, table=True):
     """A job that took effect, or was parked or cancelled: written with its effect, once."""
 
@@ -27,6 +31,7 @@ class Job(SQLModel, table=True):
         Index("job_by_user", "user_id", "finished_at", "id"),
         Index("job_by_finish", "finished_at", "id"),
         Index("job_without_effect", "finished_at", "id", postgresql_where=WITHOUT_EFFECT),
+        Index("job_of_shared_space", "user_id", postgresql_where=OF_SHARED_SPACE),
     )
 
     id: UUID = Field(primary_key=True)
