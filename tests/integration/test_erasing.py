@@ -48,7 +48,12 @@ OF_BOB = dict.fromkeys(TABLES, "user_id = 'bob'")
 def tools(database: Any, folder: Path, redis_url: str) -> Tools:
     storage = Storage((folder / "storage").as_uri())
     urls = (redis_url, redis_url)
-    return Tools(database, RecordingOutbox(), storage, urls, folder / "home", lambda _: None)
+    home = folder / "home"
+    return Tools(database, RecordingOutbox(), storage, urls, home, lambda _: None, tracks_nothing)
+
+
+async def tracks_nothing(_: str) -> int:
+    return 0
 
 
 async def live(url: str, folder: Path, user_id: str, word: str) -> None:

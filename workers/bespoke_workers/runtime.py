@@ -238,8 +238,9 @@ class Runtime:
 
         urls = (self.settings.broker(), self.settings.results())
         storage, home = Storage(self.settings.storage), self.settings.home
+        untrack = self.tracking.forget
         return Erasing(
-            Tools(self.database, self.outbox, storage, urls, home, self._forget),
+            Tools(self.database, self.outbox, storage, urls, home, self._forget, untrack)
         )
 
     @cached_property

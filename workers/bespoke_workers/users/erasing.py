@@ -6,7 +6,7 @@ nothing. What is done again by another delivery finds nothing either. See docs/u
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +46,11 @@ Tell = Callable[[Progress], object]
 
 @dataclass(frozen=True)
 class Tools:
-    """What an erasure works on. ``redis_urls`` are the broker's and the results'."""
+    """What an erasure works on. ``redis_urls`` are the broker's and the results'.
+
+    ``forget`` drops what this process has cached of a user, ``untrack`` what a tracking server
+    was told of them, once their rows are gone.
+    """
 
     database: Database
     outbox: Outbox
@@ -54,6 +58,7 @@ class Tools:
     redis_urls: tuple[str, str]
     home: Path
     forget: Callable[[str], object]
+    untrack: Callable[[str], Awaitable[int]]
 
 
 class Erasing:
@@ -116,7 +121,11 @@ class Slice:
         while await self._sweep():
             unread = await self._clear_files()
         await self._wait(await self._messages.in_hand(lambda one: not one.is_later))
-        found = {"answers": await self._messages.forget_answers(datetime.now(UTC))}
+        tracked = await self._tools.untrack(self._payload.user_id)
+        found = {
+            "tracked_runs": tracked,
+            "answers": await self._messages.forget_answers(datetime.now(UTC)),
+        }
         await self._note(found, Through(unread=unread))
         return unread
 
