@@ -122,11 +122,8 @@ class Slice:
             unread = await self._clear_files()
         await self._wait(await self._messages.in_hand(lambda one: not one.is_later))
         tracked = await self._tools.untrack(self._payload.user_id)
-        found = {
-            "tracked_runs": tracked,
-            "answers": await self._messages.forget_answers(datetime.now(UTC)),
-        }
-        await self._note(found, Through(unread=unread))
+        answers = await self._messages.forget_answers(datetime.now(UTC))
+        await self._note({"tracked_runs": tracked, "answers": answers}, Through(unread=unread))
         return unread
 
     async def _stop(self) -> datetime:
