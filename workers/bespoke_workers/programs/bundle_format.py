@@ -106,12 +106,11 @@ class Entry(_Line):
         """Return the entry without what the export added."""
         if not self.added:
             return self
-        return self.model_copy(
-            update={
-                key: bundle_keys.without(key, getattr(self, key), self.added)
-                for key in ("optimization_result", "metadata")
-            }
-        )
+        stored = {
+            key: bundle_keys.without(key, getattr(self, key), self.added)
+            for key in ("optimization_result", "metadata")
+        }
+        return self.model_copy(update={**stored, "added": ()})
 
 
 class Trailer(_Line):

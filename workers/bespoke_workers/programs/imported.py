@@ -22,7 +22,7 @@ async def insert_entries(session: AsyncSession, entries: Sequence[Entry]) -> int
 
     Raises Refused if one is there already with other contents.
     """
-    rows = {entry.program_id: _values(entry) for entry in entries}
+    rows = {entry.program_id: _values(entry.as_stored()) for entry in entries}
     statement = insert(ProgramVersion).values(list(rows.values()))
     result = await session.exec(
         statement.on_conflict_do_nothing(index_elements=["id"]).returning(col(ProgramVersion.id))
