@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bespoke_workers.memories.pruning import Pruning
     from bespoke_workers.memories.rounds import Rounds
     from bespoke_workers.memories.store import Memories
+    from bespoke_workers.optimization.batch_records import BatchRecords
     from bespoke_workers.optimization.batches import Batches
     from bespoke_workers.optimization.cancellation import Cancellation
     from bespoke_workers.optimization.optimization import Optimization
@@ -210,6 +211,13 @@ class Runtime:
         from bespoke_workers.optimization.batches import Batches
 
         return Batches(self.database, self.settings, self.outbox)
+
+    @cached_property
+    def batch_records(self) -> "BatchRecords":
+        """What batches there are, and how far they are."""
+        from bespoke_workers.optimization.batch_records import BatchRecords
+
+        return BatchRecords(self.database)
 
     @cached_property
     def tracking(self) -> "Tracking":

@@ -174,6 +174,13 @@ def _look(job_id: UUID) -> Look:
     )
 
 
+def forget(job_id: UUID) -> None:
+    """Remove an answer that was read, before its time is over."""
+    from bespoke_workers.app import celery
+
+    celery.backend.forget(str(job_id))
+
+
 def _unserved(payload: Payload[Any], config: Settings) -> list[str]:
     """Return the queues of a payload's job that no worker consumes."""
     from bespoke_workers.cli.status import consumed

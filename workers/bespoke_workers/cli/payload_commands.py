@@ -81,7 +81,7 @@ def _ask(kind: type[Payload[Any]], /, **values: Any) -> None:
         raise click.UsageError("--no-wait leaves nothing to write; leave out one of it and -o")
     config = settings.load()
     asking.prepare(config)
-    with _leaving(payload.id), Bar() as bar:
+    with leaving(payload.id), Bar() as bar:
         asking.send(payload)
         if own["no_wait"]:
             click.echo(json.dumps({"job_id": str(payload.id)}) if own["json"] else str(payload.id))
@@ -93,13 +93,13 @@ def _ask(kind: type[Payload[Any]], /, **values: Any) -> None:
 def _watch(job_id: UUID, **values: Any) -> None:
     own = {key.removeprefix(OWN): one for key, one in values.items()}
     asking.prepare(settings.load())
-    with _leaving(job_id), Bar() as bar:
+    with leaving(job_id), Bar() as bar:
         look = asking.wait(job_id, timeout=own["timeout"], tell=bar)
     _print(look, as_json=own["json"], output=own["output"])
 
 
 @contextlib.contextmanager
-def _leaving(job_id: UUID) -> Iterator[None]:
+def leaving(job_id: UUID) -> Iterator[None]:
     """Let Ctrl-C end the waiting, and not the job."""
     try:
         yield

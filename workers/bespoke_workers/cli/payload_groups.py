@@ -8,7 +8,7 @@ from bespoke_schemas import payload_types
 from bespoke_workers.cli import places
 
 WATCHED = ("jobs", "batches")
-"""Groups with a command that waits for a job which runs already."""
+"""Groups with a command that follows what runs already."""
 
 
 class PayloadGroup(click.Group):
@@ -20,10 +20,10 @@ class PayloadGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Make one command."""
-        from bespoke_workers.cli import payload_commands
+        from bespoke_workers.cli import batch_watch, payload_commands
 
         if cmd_name in self._local():
-            return payload_commands.watch()
+            return batch_watch.watch() if self.name == "batches" else payload_commands.watch()
         kind = places.commands(str(self.name)).get(cmd_name)
         return None if kind is None else payload_commands.command(cmd_name, kind)
 

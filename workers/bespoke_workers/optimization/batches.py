@@ -26,10 +26,10 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
 from bespoke_workers.errors import Transient
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import lm, planning
+from bespoke_workers.optimization import batch_statements, lm, planning
 from bespoke_workers.optimization.answers import Answers
 from bespoke_workers.optimization.dispatch import Dispatch
-from bespoke_workers.optimization.summary import counts, summarize
+from bespoke_workers.optimization.summary import figures, summarize
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs import registry
 from bespoke_workers.settings import Settings
@@ -80,6 +80,7 @@ class Batches:
             batch = await _locked(session, batch_id)
             if batch is None or batch.state not in OPEN:
                 return
+            await batch_statements.count_spent(session, batch)
             queued = await _queue(session, batch)
             ended = batch.state == "running" and not await _unfinished(session, batch_id)
             summary = await self._end(session, batch) if ended else None
@@ -169,6 +170,7 @@ class Batches:
             return False
 
     async def _end(self, session: AsyncSession, batch: Batch) -> BatchSummary:
+        await batch_statements.count_spent(session, batch)  # the run that ended just now
         summary = await summarize(session, batch)
         await session.exec(
             update(Batch)
@@ -228,7 +230,7 @@ async def _unfinished(session: AsyncSession, batch_id: UUID) -> bool:
         select(row.id)
         .where(
             col(row.batch_id) == batch_id,
-            col(row.state).in_(("planned", "queued", "running")),
+            col(row.state).in_(batch_statements.OPEN_RUNS),
         )
         .limit(1)
     )
@@ -236,11 +238,11 @@ async def _unfinished(session: AsyncSession, batch_id: UUID) -> bool:
 
 
 async def _progress(session: AsyncSession, batch: Batch) -> Progress:
-    by_state = await counts(session, batch.id)
-    open_ = sum(by_state.get(state, 0) for state in ("planned", "queued", "running"))
-    total = sum(by_state.values())
+    found = await figures(session, batch.id)
     return Progress(
         step=batch.state,
-        done=total - open_,
-        total=None if batch.state == "planning" else total,
+        done=found.ended,
+        total=None if batch.state == "planning" else found.users,
+        lm_calls=found.lm_calls,
+        cost_usd=found.cost_usd,
     )

@@ -2,7 +2,7 @@
 
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, and_, literal, or_, select
+from sqlalchemy import ColumnElement, and_, exists, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlmodel import col
@@ -12,6 +12,7 @@ from bespoke_schemas import uuid7
 from bespoke_schemas.optimization import Tier
 from bespoke_workers.database.tables import Batch, Learner, OptimizationJob
 from bespoke_workers.optimization import tiers
+from bespoke_workers.optimization.batch_statements import OPEN_RUNS
 
 PAGE: Final = 2000
 """Learners that one transaction looks at, whether or not they are eligible."""
@@ -51,7 +52,17 @@ def _eligible(learner: ReadOnlyColumnCollection[str, Any], batch: Batch) -> Colu
     )
     by_hand = and_(learner.tier == tier, learner.example_count >= tiers.FEWEST_EXAMPLES)
     new = learner.added_total - learner.optimized_total
-    return and_(or_(by_count, by_hand), new >= batch.min_new_examples)
+    return and_(or_(by_count, by_hand), new >= batch.min_new_examples, ~_runs(learner, batch))
+
+
+def _runs(learner: ReadOnlyColumnCollection[str, Any], batch: Batch) -> ColumnElement[bool]:
+    """Whether a run of the user's program is open: a second one would only race with it."""
+    row = OptimizationJob
+    return exists().where(
+        col(row.user_id) == learner.user_id,
+        col(row.program) == batch.program,
+        col(row.state).in_(OPEN_RUNS),
+    )
 
 
 async def _write(session: AsyncSession, batch: Batch, users: list[str]) -> None:

@@ -23,6 +23,20 @@ async def optimize_tier(
     return await this.batches.plan(payload)
 
 
+@serves(optimization.ListBatches)
+async def list_batches(
+    payload: optimization.ListBatches, this: Runtime
+) -> optimization.BatchesListed:
+    """List batches."""
+    return await this.batch_records.list(payload)
+
+
+@serves(optimization.GetBatch)
+async def get_batch(payload: optimization.GetBatch, this: Runtime) -> optimization.BatchGot:
+    """Tell how far a batch is."""
+    return await this.batch_records.get(payload)
+
+
 @internal(RUN_OPTIMIZATION, acks_late=False, seconds=None, answers=True)
 async def run(this: Runtime, job_id: str) -> Outcome | None:
     """Run one row; None where another worker has it or it has ended."""

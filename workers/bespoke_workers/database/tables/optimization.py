@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     Column,
+    Double,
     Index,
     Integer,
     Text,
@@ -17,6 +19,7 @@ from sqlmodel import Field, SQLModel
 from bespoke_workers.database.tables.columns import UNANSWERED, maybe_json, maybe_moment, moment
 
 UNTOLD = text("track_at IS NOT NULL")
+UNCOUNTED = text("finished_at IS NOT NULL AND NOT counted")
 
 
 class OptimizationJob(SQLModel, table=True):
@@ -29,6 +32,7 @@ class OptimizationJob(SQLModel, table=True):
         Index("optimization_job_by_batch", "batch_id", "state", "id"),
         Index("optimization_job_by_user", "user_id", "program"),
         Index("optimization_job_unanswered", "finished_at", postgresql_where=UNANSWERED),
+        Index("optimization_job_uncounted", "batch_id", postgresql_where=UNCOUNTED),
         Index("optimization_job_untold", "track_at", postgresql_where=UNTOLD),
     )
 
@@ -53,6 +57,8 @@ class OptimizationJob(SQLModel, table=True):
     # When MLflow is to be told of its end; none: it has been, or is not configured.
     track_at: datetime | None = Field(default=None, sa_column=maybe_moment())
     answered: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    # Whether its batch's row has what it spent.
+    counted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = Field(sa_column=moment(default=True))
     started_at: datetime | None = Field(default=None, sa_column=maybe_moment())
     finished_at: datetime | None = Field(default=None, sa_column=maybe_moment())
@@ -64,6 +70,7 @@ class Batch(SQLModel, table=True):
     __tablename__ = "batch"
     __table_args__ = (
         Index("batch_open", "state"),
+        Index("batch_by_start", "created_at", "id"),
         Index("batch_unanswered", "finished_at", postgresql_where=UNANSWERED),
     )
 
@@ -74,6 +81,13 @@ class Batch(SQLModel, table=True):
     state: str = Field(sa_type=Text)  # planning, running, done, cancelled
     max_concurrent: int = Field(sa_column=Column(Integer, nullable=False))
     min_new_examples: int = Field(sa_column=Column(Integer, nullable=False))
+    # Of its runs that ended, except those that ended since it was last topped up.
+    lm_calls: int = Field(
+        default=0, sa_column=Column(BigInteger, nullable=False, server_default="0")
+    )
+    cost_usd: float = Field(
+        default=0.0, sa_column=Column(Double, nullable=False, server_default="0")
+    )
     planned_through: str = Field(default="", sa_type=Text)  # the last user that was planned
     answered: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = Field(sa_column=moment(default=True))

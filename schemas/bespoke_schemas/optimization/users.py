@@ -1,10 +1,7 @@
-"""Payloads of the optimization: one user's program, or a whole tier's."""
+"""The optimization of one user's program."""
 
-from datetime import date
 from typing import Literal
 from uuid import UUID
-
-from pydantic import Field
 
 from bespoke_schemas.fields import Name, UserId
 from bespoke_schemas.payload import Payload, Result
@@ -48,29 +45,3 @@ class OptimizeUser(Payload[Optimized], queue=Queue.OPTIMIZATION):
     user_id: UserId
     program: Name
     tier: Tier | None = None
-
-
-class BatchSummary(Result):
-    """What a batch came to: counts of users, and the errors by user."""
-
-    batch_id: UUID
-    program: str
-    tier: Tier
-    eligible: int
-    promoted: int
-    unchanged: int
-    failed: int
-    errors: dict[str, str] = Field(default_factory=dict)
-
-
-class OptimizeTier(Payload[BatchSummary], queue=Queue.OPTIMIZATION):
-    """Optimize every eligible user of a tier, ``max_concurrent`` of them at a time.
-
-    ``night`` makes it one batch for a program, tier and night, however often it is enqueued.
-    """
-
-    program: Name
-    tier: Tier
-    max_concurrent: int = Field(default=4, ge=1, le=1000)
-    min_new_examples: int = Field(default=1, ge=0)
-    night: date | None = None

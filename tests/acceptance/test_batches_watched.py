@@ -1,0 +1,74 @@
+"""`bespoke batches …`: a batch is asked for, listed, shown and followed to its end."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.acceptance.commands import Bespoke
+from tests.acceptance.test_cli_payloads import in_terminal
+from tests.conftest import StartWorker
+from tests.integration.batches import batch
+from tests.integration.databases import opened
+
+
+@pytest.fixture
+def bespoke(tmp_path: Path, bespoke_env: dict[str, str]) -> Bespoke:
+    made = Bespoke(tmp_path)
+    made.env = bespoke_env
+    return made
+
+
+def test_a_batch_is_listed_shown_and_followed_to_its_end(
+    bespoke: Bespoke, start_worker: StartWorker, learning_env: dict[str, str], tmp_path: Path
+) -> None:
+    start_worker("programs,optimization,reads", env=learning_env)
+    lines = tmp_path / "examples.jsonl"
+    lines.write_text(
+        "".join(json.dumps({"text": f"lost {n}", "label": "lost"}) + "\n" for n in range(12))
+    )
+    for user in ("ada", "bob"):
+        bespoke("examples", "add-many", user, "support", "--from", str(lines))
+    batch_id = bespoke("batches", "optimize-tier", "support", "basic", "--no-wait").stdout.strip()
+
+    code, out, told = in_terminal(bespoke.env, "batches", "watch", batch_id)
+
+    assert code == 0
+    assert "of 2" in told
+    assert {"batch state": "done", "batch users": "2", "batch failed": "0"}.items() <= {
+        line.rsplit(None, 1)[0].strip(): line.rsplit(None, 1)[1] for line in out.splitlines()
+    }.items()
+    lines_told = bespoke("batches", "watch", batch_id, "--json").stdout.splitlines()
+    assert json.loads(lines_told[-1])["batch"]["state"] == "done"
+    listed = json.loads(bespoke("batches", "list", "--json").stdout)["batches"]
+    shown = json.loads(bespoke("batches", "show", batch_id, "--json").stdout)
+    assert listed == [shown["batch"]]
+    assert "ada" not in json.dumps(shown)
+
+
+def test_ctrl_c_leaves_a_batch_running(bespoke: Bespoke, start_worker: StartWorker) -> None:
+    start_worker("reads")
+    line = bespoke.refused("batches", "watch", str(uuid4()), code=1)
+    assert line.startswith("no batch ")
+    batch_id = asyncio.run(_running(bespoke.env["BESPOKE_DATABASE_URL"]))
+    command = [sys.executable, "-m", "bespoke_workers.cli", "batches", "watch", batch_id, "--json"]
+    with subprocess.Popen(
+        command, env=bespoke.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["runs"] == {"planned": 1}
+        watching.send_signal(signal.SIGINT)
+        _, told = watching.communicate(timeout=60)
+    assert watching.returncode == 130
+    assert told.startswith(f"bespoke: job {batch_id} goes on")
+
+
+async def _running(url: str) -> str:
+    """Write a batch that nobody runs."""
+    async with opened(url) as database:
+        return str(await batch(database, [("planned", None)]))
