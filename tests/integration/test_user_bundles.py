@@ -12,7 +12,16 @@ import pytest
 
 from bespoke_schemas.examples import AddMany
 from bespoke_schemas.exports import ExportUser, ImportUser
-from bespoke_schemas.memories import Delete, Join, Restore, SetPolicy, Store
+from bespoke_schemas.memories import (
+    Clear,
+    Delete,
+    Join,
+    NewMemory,
+    Restore,
+    SetPolicy,
+    Store,
+    StoreMany,
+)
 from bespoke_schemas.programs import Save
 from bespoke_workers.errors import Refused
 from bespoke_workers.memories.defaults import Defaults
@@ -203,6 +212,12 @@ def _reset(path: list[Any], **fields: Any) -> None:
     path[0].update(fields)
 
 
+def _without_a_signature(whole: list[Any]) -> None:
+    (version,) = (one for one in whole[1:] if one["section"] == "programs")
+    for predictor in version["entry"]["program_data"].values():
+        predictor.pop("signature", None)
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
@@ -215,6 +230,7 @@ def _reset(path: list[Any], **fields: Any) -> None:
         (changed(lambda whole: whole[2]["entry"].update(content=" ")), r"line 3: memories.content"),
         (changed(lambda whole: whole[2]["entry"].update(lm="x")), "a key that format 1 does not"),
         (resealed(lambda whole: whole[1]["entry"].update(preset="surprise")), "policy preset"),
+        (resealed(_without_a_signature), r"line \d+: programs: state"),
         (lambda path: path.write_bytes(b"no gzip"), "not gzip"),
         (lambda path: path.write_bytes(gzip.compress(b"")), "it is empty"),
     ],
@@ -251,3 +267,29 @@ async def test_what_was_imported_is_sound(database_url: str, tmp_path: Path) -> 
     assert await contents(database_url, "eve") == {*TEXTS, "Sings in a choir"}
     (space,) = await query(database_url, "SELECT * FROM memory_space WHERE user_id = 'eve'")
     assert space.count == 4
+
+
+@in_loop
+async def test_a_user_of_many_pages_goes_out_and_comes_in(
+    database_url: str, tmp_path: Path
+) -> None:
+    """More of everything than what is read or written at once."""
+    async with desk(database_url, tmp_path) as here:
+        many = tuple(
+            NewMemory(content=f"{number}: {'ab' * (number % 97)}") for number in range(700)
+        )
+        await here.memories.store_many(StoreMany(user_id="ada", memories=many))
+        await here.memories.clear(Clear(user_id="ada"))
+        again = tuple(
+            NewMemory(content=f"{'cd' * (number % 89)} {number}") for number in range(700)
+        )
+        await here.memories.store_many(StoreMany(user_id="ada", memories=again))
+        await here.exporting.export(ExportUser(user_id="ada", name="ada.jsonl.gz"))
+        before = await rows_of(database_url, "ada")
+
+        payload = ImportUser(user_id="eve", url="ada.jsonl.gz", rename_user=True)
+        await here.importing.import_(payload)
+
+        assert len(before["memory"]) > 500
+        assert len(before["memory_archive"]) > 500
+        assert await rows_of(database_url, "eve") == before

@@ -6,7 +6,7 @@ it. Each line is a JSON document and ends in a newline; the whole is compressed 
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeVar
 
@@ -95,12 +95,14 @@ class Encoder:
 class Decoder:
     """Turns a bundle's lines into entries and refuses whatever is not as it must be.
 
-    ``entries`` are the models of the sections by their names. Errors are Refused and name the
-    line and the reason, never what is in it. The checksum is checked after the last entry was
-    yielded: nothing may be kept of the entries before the iteration has ended.
+    ``entries`` make an entry of what is on a line, by the names of the sections. Errors are
+    Refused and name the line and the reason, never what is in it. The checksum is checked after
+    the last entry was yielded: nothing may be kept of the entries before the iteration has ended.
     """
 
-    def __init__(self, lines: Iterator[bytes], entries: Mapping[str, type[BaseModel]]) -> None:
+    def __init__(
+        self, lines: Iterator[bytes], entries: Mapping[str, Callable[[dict[str, Any]], BaseModel]]
+    ) -> None:
         self._lines = lines
         self._entries = entries
         self._digest = hashlib.sha256()
@@ -139,7 +141,7 @@ class Decoder:
 
     def _entry(self, section: str, entry: dict[str, Any]) -> BaseModel:
         try:
-            return self._entries[section].model_validate(entry)
+            return self._entries[section](entry)
         except ValidationError as error:
             raise self.refused(_reason(section, error)) from None
         except Refused as error:

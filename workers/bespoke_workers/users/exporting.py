@@ -84,4 +84,3 @@ async def _copy(
     async for page in rows.partitions(section.rows_at_once):
         lines = [encoder.entry(section.name, section.entry_of(row)) for row in page]
         await in_thread(writer.write, lines)
-        session.expunge_all()

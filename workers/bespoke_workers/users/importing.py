@@ -44,8 +44,8 @@ ENTRIES_AT_ONCE: Final = 200
 BYTES_AT_ONCE: Final = 4 * 2**20
 """An import takes entries until it has one of these."""
 
-ENTRIES: Final[dict[str, type[BaseModel]]] = {
-    name: section.entry for name, section in BY_NAME.items()
+ENTRIES: Final[dict[str, Callable[[dict[str, Any]], BaseModel]]] = {
+    name: section.parsed for name, section in BY_NAME.items()
 }
 
 FIT_OUT = statement("""

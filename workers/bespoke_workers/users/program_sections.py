@@ -139,6 +139,10 @@ def _versions(user_id: str) -> Any:
     )
 
 
+def _whitelisted(entry: Entry) -> Entry:
+    return entry.model_copy(update={"program_data": clean_state(entry.program_data)})
+
+
 async def bring_in_versions(arrival: Arrival, entries: Sequence[Entry]) -> None:
     """Write versions, and put into use what was."""
     own = [
@@ -149,7 +153,6 @@ async def bring_in_versions(arrival: Arrival, entries: Sequence[Entry]) -> None:
                 "checkpoint_of": arrival.maybe_own(one.checkpoint_of),
                 "user_id": arrival.user_id,
                 "used_by": (),
-                "program_data": clean_state(one.program_data),
             }
         )
         for one in entries
@@ -212,6 +215,7 @@ SECTIONS = (
         _versions,
         lambda row: Entry.of(row[0], active=row[1]),
         bring_in_versions,
+        _whitelisted,
         rows_at_once=25,
     ),
     Section("optimizations", Optimized, _optimizations, _optimized),

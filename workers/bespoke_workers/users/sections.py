@@ -14,6 +14,10 @@ from bespoke_workers.memories.records import second_id
 EntryT = TypeVar("EntryT", bound=BaseModel)
 
 
+def _as_it_is(entry: EntryT) -> EntryT:
+    return entry
+
+
 @dataclass
 class Arrival:
     """A bundle on its way in: for whom, in which transaction, by which job.
@@ -49,8 +53,8 @@ class Section(Generic[EntryT]):
     """One kind of things that there are of a user.
 
     ``query`` selects them, in an order that is always the same, and ``entry_of`` makes an entry
-    of each row. ``bring_in`` writes entries; without it, they are there to be read by people,
-    and an import leaves them out.
+    of each row. ``clean`` refuses what the model alone lets pass. ``bring_in`` writes entries;
+    without it, they are there to be read by people, and an import leaves them out.
     """
 
     name: str
@@ -58,4 +62,9 @@ class Section(Generic[EntryT]):
     query: Callable[[str], Any]
     entry_of: Callable[[Any], EntryT]
     bring_in: Callable[[Arrival, Sequence[EntryT]], Awaitable[None]] | None = None
+    clean: Callable[[EntryT], EntryT] = _as_it_is
     rows_at_once: int = 500
+
+    def parsed(self, entry: dict[str, Any]) -> EntryT:
+        """Return an entry of a bundle; raises ValidationError or Refused for one that is none."""
+        return self.clean(self.entry.model_validate(entry))
