@@ -2,6 +2,7 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,23 @@ def test_each_user_gets_the_program_that_their_examples_warrant(
     assert (version.program_id, version.score) == (advanced.program_id, advanced.score_after)
 
 
+def test_enough_feedback_optimizes_the_program_once(
+    client: Client, start_worker: StartWorker, learning_env: dict[str, str], people: list[Desk]
+) -> None:
+    start_worker("programs,optimization", env=learning_env)
+    said = [_feedback(people[1].user_id, each.fields()) for each in people[1].examples[:10]]
+    jobs = [client.enqueue(each) for each in (*said, *said[-2:])]  # the last two come twice
+    judged = [job.result(SECONDS) for job in jobs]
+    assert max(one.total for one in judged) == 10
+    (due,) = {one.optimization for one in judged} - {None}
+    optimized = client.job(str(due)).result(SECONDS)
+    assert isinstance(optimized, optimization.Optimized)
+    assert (optimized.examples, optimized.tier) == (10, "basic")
+    told = client.enqueue(examples.Stats(user_id=people[1].user_id)).result(SECONDS)
+    (learner,) = told.programs
+    assert (learner.new, learner.approved, learner.reoptimized_after) == (0, 10, 10)
+
+
 def test_a_batch_optimizes_the_tiers_users_once_a_night(
     client: Client, start_worker: StartWorker, learning_env: dict[str, str], people: list[Desk]
 ) -> None:
@@ -141,3 +159,14 @@ def _learn(client: Client, people: list[Desk]) -> None:
         fields = tuple(example.fields() for example in desk.examples)
         payload = examples.AddMany(user_id=desk.user_id, program="support", examples=fields)
         assert client.enqueue(payload).result(SECONDS).total == len(fields)
+
+
+def _feedback(user_id: str, fields: dict[str, Any]) -> examples.Feedback:
+    """Say that a message got the label that its user wants."""
+    return examples.Feedback(
+        user_id=user_id,
+        program="support",
+        inputs={"text": fields["text"]},
+        outputs={"label": fields["label"]},
+        positive=True,
+    )

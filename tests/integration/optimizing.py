@@ -21,9 +21,13 @@ from bespoke_schemas.optimization import Optimized, OptimizeUser
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob, ProgramVersion
 from bespoke_workers.learning.examples import Examples
+from bespoke_workers.learning.feedback import Learning
+from bespoke_workers.learning.reading import Reading
+from bespoke_workers.optimization import tiers
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.cancellation import Cancellation
 from bespoke_workers.optimization.optimization import Optimization
+from bespoke_workers.optimization.reoptimization import Reoptimization
 from bespoke_workers.programs.library import Library
 from bespoke_workers.settings import Settings
 from examples.support_desk import desk
@@ -77,6 +81,8 @@ class Worker:
     outbox: RecordingOutbox
     library: Library
     examples: Examples
+    examples_read: Reading
+    learning: Learning
     optimization: Optimization
     batches: Batches
     cancellation: Cancellation
@@ -134,6 +140,7 @@ async def working(
     outbox = RecordingOutbox()
     library = Library(database, settings)
     examples = Examples(database, settings)
+    reoptimization = Reoptimization(database, settings, outbox)
     try:
         yield Worker(
             database=database,
@@ -141,6 +148,8 @@ async def working(
             outbox=outbox,
             library=library,
             examples=examples,
+            examples_read=Reading(database, settings, reoptimization, tiers.tier_for),
+            learning=Learning(database, settings, reoptimization),
             optimization=Optimization(database, settings, outbox, library, examples),
             batches=Batches(database, settings, outbox),
             cancellation=Cancellation(database, outbox),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bespoke_schemas.examples import Add, Added, AddMany
+from bespoke_schemas.examples import Add, Added, AddMany, Clear, Cleared, List, Stats
 from bespoke_schemas.ids import uuid7
 from bespoke_workers.errors import Refused
 from tests.integration.memory_workers import in_loop
@@ -21,6 +21,10 @@ def several(*numbers: int, user_id: str = "ada") -> AddMany:
     return AddMany(
         user_id=user_id, program=PROGRAM, examples=tuple(lesson(number) for number in numbers)
     )
+
+
+def page(**options: Any) -> List:
+    return List(user_id="ada", program=PROGRAM, **options)
 
 
 async def learned(worker: Worker, user_id: str = "ada") -> list[dict[str, Any]]:
@@ -81,9 +85,101 @@ async def test_adding_at_once_loses_and_repeats_nothing(database_url: str, tmp_p
 
 @in_loop
 async def test_thousands_are_one_transaction(database_url: str, tmp_path: Path) -> None:
-    async with working(database_url, tmp_path) as worker:
+    async with working(database_url, tmp_path, max_examples=10_000) as worker:
         added = await worker.examples.add_many(several(*range(10_000)))
         assert added.total == 10_000
+
+
+@in_loop
+async def test_the_oldest_go_where_a_user_has_too_many(database_url: str, tmp_path: Path) -> None:
+    async with working(database_url, tmp_path, max_examples=5) as worker:
+        await worker.examples.add_many(several(*range(4), user_id="bob"))
+        assert await worker.examples.add_many(several(*range(4))) == Added(
+            added=4, duplicates=0, total=4
+        )
+        assert await worker.examples.add_many(several(3, 4, 5, 6)) == Added(
+            added=3, duplicates=1, total=5, removed=2
+        )
+        assert await learned(worker) == [lesson(number) for number in (2, 3, 4, 5, 6)]
+        assert await worker.examples.add_many(several(*range(10, 22))) == Added(
+            added=12, duplicates=0, total=5, removed=12
+        )
+        assert await learned(worker) == [lesson(number) for number in range(17, 22)]
+        assert len(await learned(worker, "bob")) == 4
+
+
+@in_loop
+async def test_a_lower_bound_holds_from_the_next_example_on(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path) as worker:
+        await worker.examples.add_many(several(*range(8)))
+    async with working(database_url, tmp_path, max_examples=3) as worker:
+        added = await worker.examples.add_many(several(7))
+        assert added == Added(added=0, duplicates=1, total=3, removed=5)
+
+
+@in_loop
+async def test_adding_at_once_keeps_to_the_bound(database_url: str, tmp_path: Path) -> None:
+    async with working(database_url, tmp_path, max_examples=30) as worker:
+        jobs = [several(*range(start, start + 20)) for start in range(0, 200, 20)]
+        added = await asyncio.gather(*(worker.examples.add_many(job) for job in jobs))
+        assert max(one.total for one in added) == 30
+        assert len(await learned(worker)) == 30
+        assert await worker.execute("SELECT example_count FROM learner") == [30]
+
+
+@in_loop
+async def test_pages_are_in_order_and_miss_nothing_while_examples_come_and_go(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path, max_examples=7) as worker:
+        await worker.examples.add_many(several(*range(7)))
+        await worker.examples.add_many(several(1, 2, user_id="bob"))
+        first = await worker.examples_read.list(page(limit=3))
+        await worker.examples.add_many(several(7, 8))  # the oldest two go
+        second = await worker.examples_read.list(page(limit=3, after=first.next))
+        last = await worker.examples_read.list(page(limit=3, after=second.next))
+        read = [one.fields for found in (first, second, last) for one in found.examples]
+        assert read == [lesson(number) for number in range(9)]
+        assert (first.total, last.next) == (7, None)
+        nobody = await worker.examples_read.list(List(user_id="eve", program=PROGRAM))
+        assert (nobody.examples, nobody.total, nobody.next) == ((), 0, None)
+
+
+@in_loop
+async def test_clearing_one_program_or_all_leaves_others_and_what_was_counted(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path) as worker:
+        await worker.examples.add_many(several(1, 2, 3))
+        await worker.examples.add_many(several(1, user_id="bob"))
+        clear = Clear(user_id="ada", program=PROGRAM)
+        assert await worker.examples.clear(Clear(user_id="ada", program="other")) == Cleared(
+            removed=0
+        )
+        assert await worker.examples.clear(clear) == Cleared(removed=3)
+        await worker.examples.add_many(several(1, 4))
+        assert await worker.examples.clear(clear) == Cleared(removed=3)  # the same job: no effect
+        (told,) = (await worker.examples_read.stats(Stats(user_id="ada"))).programs
+        assert (told.examples, told.added_total, told.new) == (2, 5, 2)
+        listed = await worker.examples_read.list(page())
+        assert [one.position for one in listed.examples] == [3, 4]
+        assert await worker.examples.clear(Clear(user_id="ada")) == Cleared(removed=2)
+        assert len(await learned(worker, "bob")) == 1
+
+
+@in_loop
+async def test_a_beginner_is_told_of_in_numbers_too(database_url: str, tmp_path: Path) -> None:
+    async with working(database_url, tmp_path) as worker:
+        assert (await worker.examples_read.stats(Stats(user_id="ada"))).programs == ()
+        asked = Stats(user_id="ada", program=PROGRAM)
+        (told,) = (await worker.examples_read.stats(asked)).programs
+        assert (told.examples, told.tier, told.inputs) == (0, "none", ("text",))
+        assert told.reoptimized_after == 10
+        with pytest.raises(Refused, match="unknown program 'unheard'"):
+            await worker.examples_read.stats(Stats(user_id="ada", program="unheard"))
+        assert await worker.execute("SELECT count(*) FROM learner") == [0]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ async def rows_of(url: str, user_id: str) -> dict[str, list[Any]]:
         "memory": "content, kind, tags, meta, created_at, access_count",
         "memory_archive": "memory ->> 'content', reason, removed_at, memory -> 'tags'",
         "example": "program, position, fields, digest",
-        "learner": "program, example_count, added_total, optimized_total, tier",
+        "learner": "program, example_count, added_total, optimized_total, tier, approved_total",
         "program_version": "program, state, score, saved_at, fingerprint",
         "active_program": "program",
         "memory_space": "count, preset, policy",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
-from bespoke_schemas import Payload, memories, programs
+from bespoke_schemas import Payload, examples, memories, programs
 
 LONGEST = 30  # characters or entries of what is drawn; the limits have tests of their own
 
@@ -71,7 +71,12 @@ def _state_or_version(fields: dict[str, Any]) -> bool:
     return (fields.get("state") is None) != (fields.get("program_id") is None)
 
 
+def _bad_if_corrected(fields: dict[str, Any]) -> bool:
+    return not fields.get("positive") or fields.get("correction") is None
+
+
 TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
+    examples.Feedback: _bad_if_corrected,
     memories.Compact: _one_mode,
     memories.FindSimilar: _either,
     memories.Update: _any_change,

@@ -67,7 +67,9 @@ def test_a_listing_of_nothing_says_so() -> None:
 def test_a_single_answer_is_names_and_values() -> None:
     lines = shown(examples.Added(added=3, duplicates=1, total=4)).splitlines()
 
-    assert [line.split() for line in lines] == [["added", "3"], ["duplicates", "1"], ["total", "4"]]
+    assert [line.split() for line in lines] == [
+        ["added", "3"], ["duplicates", "1"], ["total", "4"], ["removed", "0"],
+    ]  # fmt: skip
 
 
 def test_what_is_missing_is_an_answer() -> None:

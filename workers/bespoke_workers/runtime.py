@@ -24,6 +24,8 @@ from bespoke_workers.settings import Settings
 
 if TYPE_CHECKING:
     from bespoke_workers.learning.examples import Examples
+    from bespoke_workers.learning.feedback import Learning
+    from bespoke_workers.learning.reading import Reading
     from bespoke_workers.memories.pruning import Pruning
     from bespoke_workers.memories.rounds import Rounds
     from bespoke_workers.memories.store import Memories
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.batches import Batches
     from bespoke_workers.optimization.cancellation import Cancellation
     from bespoke_workers.optimization.optimization import Optimization
+    from bespoke_workers.optimization.reoptimization import Reoptimization
     from bespoke_workers.optimization.tracking import Tracking
     from bespoke_workers.programs.bundles import Bundles
     from bespoke_workers.programs.catalogue import Catalogue
@@ -197,6 +200,28 @@ class Runtime:
         from bespoke_workers.learning.examples import Examples
 
         return Examples(self.database, self.settings)
+
+    @cached_property
+    def examples_read(self) -> "Reading":
+        """What can be asked about training examples."""
+        from bespoke_workers.learning.reading import Reading
+        from bespoke_workers.optimization import tiers
+
+        return Reading(self.database, self.settings, self.reoptimization, tiers.tier_for)
+
+    @cached_property
+    def learning(self) -> "Learning":
+        """What users say of outputs."""
+        from bespoke_workers.learning.feedback import Learning
+
+        return Learning(self.database, self.settings, self.reoptimization)
+
+    @cached_property
+    def reoptimization(self) -> "Reoptimization":
+        """When a program is optimized anew."""
+        from bespoke_workers.optimization.reoptimization import Reoptimization
+
+        return Reoptimization(self.database, self.settings, self.outbox)
 
     @cached_property
     def optimization(self) -> "Optimization":

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     job_retention_days: int = Field(default=30, ge=1)
     max_deliveries: int = Field(default=5, ge=1)  # then the job is parked
     claim_timeout_s: float = Field(default=30.0, gt=0)  # a dead worker's messages return after it
+    max_examples: int = Field(default=1000, ge=1)  # of one user and program
+    reoptimize_every: int = Field(default=10, ge=0)  # new examples; 0: feedback never does
+    reoptimize_minimum: int = Field(default=5, ge=1)  # examples there must be
     lease_s: float = Field(default=60.0, gt=0)  # of an optimization, renewed every third of it
     optimization_seconds: float = Field(default=3600.0, gt=0)  # deadline of one user's run
     optimization_lm_calls: int | None = Field(default=None, ge=1)  # that one run may pay for

@@ -116,7 +116,8 @@ def _options(kind: type[Payload[Any]], name: str, info: FieldInfo) -> list[click
         # A flag that is off needs no opposite; one that is on, or neither, does.
         plain = info.default is False
         names = switch if plain else f"{switch}/--no-{switch.removeprefix('--')}"
-        return [click.Option([names, name], is_flag=True, default=info.default, help=text)]
+        default = None if info.is_required() else info.default
+        return [click.Option([names, name], is_flag=True, **{**given, "default": default})]
     if form is Shape.MANY:
         option = click.Option([switch, name], type=_type(info), multiple=True, **given)
         return [option, *_emptying(name, info)]

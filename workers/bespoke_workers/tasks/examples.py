@@ -15,3 +15,27 @@ async def add(payload: examples.Add, this: Runtime) -> examples.Added:
 async def add_many(payload: examples.AddMany, this: Runtime) -> examples.Added:
     """Add many training examples."""
     return await this.examples.add_many(payload)
+
+
+@serves(examples.Feedback)
+async def feedback(payload: examples.Feedback, this: Runtime) -> examples.Judged:
+    """Take what a user says of outputs."""
+    return await this.learning.take(payload)
+
+
+@serves(examples.List)
+async def list_(payload: examples.List, this: Runtime) -> examples.Listed:
+    """List a user's examples."""
+    return await this.examples_read.list(payload)
+
+
+@serves(examples.Stats)
+async def stats(payload: examples.Stats, this: Runtime) -> examples.ExampleStats:
+    """Tell what a user's programs have to learn from."""
+    return await this.examples_read.stats(payload)
+
+
+@serves(examples.Clear)
+async def clear(payload: examples.Clear, this: Runtime) -> examples.Cleared:
+    """Delete a user's examples."""
+    return await this.examples.clear(payload)

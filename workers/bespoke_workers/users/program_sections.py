@@ -18,7 +18,7 @@ from bespoke_workers.database.tables import (
     OptimizationJob,
     ProgramVersion,
 )
-from bespoke_workers.learning.examples import digest
+from bespoke_workers.learning.checking import digest
 from bespoke_workers.memories.records import second_id
 from bespoke_workers.programs import pointer
 from bespoke_workers.programs.bundle_format import Entry
@@ -45,6 +45,10 @@ class Learned(Line):
     program: Name
     added_total: Count
     optimized_total: Count
+    requested_total: Count = 0
+    approved_total: Count = 0
+    corrected_total: Count = 0
+    rejected_total: Count = 0
     tier: Tier | None
 
 
@@ -120,6 +124,10 @@ async def bring_in_learners(arrival: Arrival, entries: Sequence[Learned]) -> Non
                 example_count=count,
                 added_total=total,
                 optimized_total=min(one.optimized_total, total),
+                requested_total=min(one.requested_total, total),
+                approved_total=one.approved_total,
+                corrected_total=one.corrected_total,
+                rejected_total=one.rejected_total,
                 tier=one.tier,
             )
         )
@@ -205,6 +213,10 @@ SECTIONS = (
             program=row.program,
             added_total=row.added_total,
             optimized_total=row.optimized_total,
+            requested_total=row.requested_total,
+            approved_total=row.approved_total,
+            corrected_total=row.corrected_total,
+            rejected_total=row.rejected_total,
             tier=row.tier,
         ),
         bring_in_learners,

@@ -27,6 +27,12 @@ class Learner(SQLModel, table=True):
     example_count: int = Field(sa_column=counter())
     added_total: int = Field(sa_column=counter())
     optimized_total: int = Field(sa_column=counter())  # added_total at the last run
+    # added_total when feedback last made an optimization due
+    requested_total: int = Field(sa_column=counter())
+    # Feedback: outputs that were good, were corrected, were not good
+    approved_total: int = Field(sa_column=counter())
+    corrected_total: int = Field(sa_column=counter())
+    rejected_total: int = Field(sa_column=counter())
     tier: str | None = Field(default=None, sa_type=Text)  # given by hand
 
 
