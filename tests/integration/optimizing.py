@@ -23,7 +23,6 @@ from bespoke_workers.database.tables import OptimizationJob, ProgramVersion
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.learning.feedback import Learning
 from bespoke_workers.learning.reading import Reading
-from bespoke_workers.optimization import tiers
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.cancellation import Cancellation
 from bespoke_workers.optimization.optimization import Optimization
@@ -148,7 +147,7 @@ async def working(
             outbox=outbox,
             library=library,
             examples=examples,
-            examples_read=Reading(database, settings, reoptimization, tiers.tier_for),
+            examples_read=Reading(database, settings, reoptimization),
             learning=Learning(database, settings, reoptimization),
             optimization=Optimization(database, settings, outbox, library, examples),
             batches=Batches(database, settings, outbox),

@@ -232,6 +232,18 @@ async def test_a_tier_given_by_hand_is_what_is_run(database_url: str, tmp_path: 
 
 
 @in_loop
+async def test_whoever_s_tier_optimizes_nothing_is_left_alone(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path, lm=NOBODY) as worker:
+        await worker.teach("ada", 40)
+        await worker.execute("UPDATE learner SET tier = 'none' WHERE user_id = 'ada'")
+        assert (await worker.learning.take(good(1))).optimization is None
+        (one,) = (await worker.examples_read.stats(Stats(user_id="ada"))).programs
+        assert (one.tier, one.tier_by_hand, one.reoptimized_after) == ("basic", "none", None)
+
+
+@in_loop
 async def test_of_a_user_who_was_erased_nothing_is_left_by_what_was_said_before(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bespoke_schemas.examples import AddMany
+from bespoke_schemas.examples import AddMany, Feedback
 from bespoke_schemas.exports import ExportUser, ImportUser
 from bespoke_schemas.memories import (
     Clear,
@@ -57,8 +57,11 @@ class Desk:
         await self.memories.delete(Delete(user_id=user_id, memory_id=gone.memory_id))
         await self.memories.set_policy(SetPolicy(user_id=user_id, max_memories=7))
         await self.memories.join(Join(user_id=user_id, space="team"))
-        taught = AddMany(user_id=user_id, program=PROGRAM, examples=lessons(12))
+        taught = AddMany(user_id=user_id, program=PROGRAM, examples=lessons(11))
         await self.programs.examples.add_many(taught)
+        liked = {"inputs": {"text": "Thanks"}, "outputs": {"label": "amber tray"}}
+        said = Feedback(user_id=user_id, program=PROGRAM, positive=True, **liked)
+        await self.programs.learning.take(said)
         module = self.programs.library.module_for(PROGRAM, None)
         saved = Save(user_id=user_id, program=PROGRAM, state=state.dump(module), activate=True)
         await self.programs.library.save(saved)

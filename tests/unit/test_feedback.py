@@ -10,14 +10,12 @@ from pydantic import ValidationError
 
 from bespoke_schemas import uuid7
 from bespoke_schemas.examples import Feedback
-from bespoke_schemas.optimization import Tier
 from bespoke_workers.errors import Refused
 from bespoke_workers.learning.checking import check_feedback, wanted
-from bespoke_workers.optimization import tiers
 from bespoke_workers.optimization.reoptimization import follow_up, missing
 from bespoke_workers.programs import registry
 
-NAMES = st.integers(0, 400)
+NUMBERS = st.integers(0, 400)
 
 
 @pytest.fixture(autouse=True)
@@ -86,38 +84,37 @@ def test_a_refusal_names_a_few_fields_and_no_contents() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "new", "by_hand", "expected"),
+    ("count", "new", "fewest", "expected"),
     [
-        (0, 0, None, 10),
-        (9, 9, None, 1),
-        (10, 10, None, 0),
-        (30, 3, None, 7),
-        (30, 25, None, 0),
-        (4, 12, None, 6),  # many were replaced: there is nothing to learn from yet
-        (4, 12, "basic", 1),  # by hand: from the minimum on
-        (6, 12, "premium", 0),
-        (300, 50, "none", None),
+        (0, 0, 10, 10),
+        (9, 9, 10, 1),
+        (10, 10, 10, 0),
+        (30, 3, 10, 7),
+        (30, 25, 10, 0),
+        (4, 12, 10, 6),  # many were replaced: there is nothing to learn from yet
+        (4, 12, 4, 1),  # there is, but not as much as is asked for at least
+        (6, 12, 4, 0),
+        (300, 50, None, None),
     ],
 )
 def test_an_optimization_is_due_after_enough_that_is_new(
-    count: int, new: int, by_hand: Tier | None, expected: int | None
+    count: int, new: int, fewest: int | None, expected: int | None
 ) -> None:
-    assert missing(every=10, minimum=5, count=count, new=new, by_hand=by_hand) == expected
+    assert missing(every=10, minimum=5, fewest=fewest, count=count, new=new) == expected
 
 
 def test_none_is_ever_due_where_that_is_switched_off() -> None:
-    assert missing(every=0, minimum=1, count=300, new=300, by_hand=None) is None
+    assert missing(every=0, minimum=1, fewest=4, count=300, new=300) is None
 
 
-@given(NAMES, NAMES, st.integers(1, 50), st.integers(1, 50))
+@given(NUMBERS, NUMBERS, st.integers(1, 50), st.integers(1, 50), st.integers(4, 20))
 def test_none_is_due_below_the_minimum_or_with_less_than_is_asked(
-    count: int, new: int, every: int, minimum: int
+    count: int, new: int, every: int, minimum: int, fewest: int
 ) -> None:
-    left = missing(every=every, minimum=minimum, count=count, new=new, by_hand=None)
+    left = missing(every=every, minimum=minimum, fewest=fewest, count=count, new=new)
 
     assert left is not None
-    enough = count >= max(minimum, tiers.first_optimized()) and new >= every
-    assert (left == 0) is enough
+    assert (left == 0) is (count >= minimum and count >= fewest and new >= every)
 
 
 @pytest.mark.parametrize("cause", [uuid7(), uuid4()])

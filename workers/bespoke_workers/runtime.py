@@ -205,9 +205,8 @@ class Runtime:
     def examples_read(self) -> "Reading":
         """What can be asked about training examples."""
         from bespoke_workers.learning.reading import Reading
-        from bespoke_workers.optimization import tiers
 
-        return Reading(self.database, self.settings, self.reoptimization, tiers.tier_for)
+        return Reading(self.database, self.settings, self.reoptimization)
 
     @cached_property
     def learning(self) -> "Learning":

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.examples import Feedback, Judged
+from bespoke_schemas.optimization import Tier
 from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
@@ -28,6 +29,9 @@ class Reoptimizing(Protocol):
 
     def missing(self, learner: Learner) -> int | None:
         """Return how many new examples are missing until one is due; None: it never is."""
+
+    def tier_for(self, count: int) -> Tier:
+        """Return the tier that follows from a number of examples."""
 
 
 class Learning:

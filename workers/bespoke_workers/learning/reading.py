@@ -1,7 +1,5 @@
 """Listing a user's examples, and telling of them in numbers."""
 
-from collections.abc import Callable
-
 from sqlmodel import col, select
 
 from bespoke_schemas.examples import (
@@ -12,7 +10,6 @@ from bespoke_schemas.examples import (
     Listed,
     Stats,
 )
-from bespoke_schemas.optimization import Tier
 from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Example, Learner
@@ -29,12 +26,10 @@ class Reading:
         database: Database,
         settings: Settings,
         reoptimization: Reoptimizing,
-        tier_for: Callable[[int], Tier],
     ) -> None:
         self._database = database
         self._settings = settings
         self._reoptimization = reoptimization
-        self._tier_for = tier_for
 
     async def list(self, payload: List) -> Listed:
         """Return a page of examples in the order of their adding."""
@@ -79,7 +74,7 @@ class Reading:
             approved=learner.approved_total,
             corrected=learner.corrected_total,
             rejected=learner.rejected_total,
-            tier=self._tier_for(learner.example_count),
+            tier=self._reoptimization.tier_for(learner.example_count),
             tier_by_hand=learner.tier,
             inputs=() if registered is None else registered.inputs,
             reoptimized_after=self._reoptimization.missing(learner),

@@ -38,9 +38,13 @@ class Reoptimization:
             every=self._settings.reoptimize_every,
             minimum=self._settings.reoptimize_minimum,
             count=learner.example_count,
+            fewest=_fewest(cast("Tier | None", learner.tier)),
             new=learner.added_total - max(learner.optimized_total, learner.requested_total),
-            by_hand=cast("Tier | None", learner.tier),
         )
+
+    def tier_for(self, count: int) -> Tier:
+        """Return the tier that follows from a number of examples."""
+        return tiers.tier_for(count)
 
     async def write_if_due(
         self, session: AsyncSession, learner: Learner, cause: UUID
@@ -76,15 +80,14 @@ class Reoptimization:
         self._dispatch.send([job_id])
 
 
-def missing(*, every: int, minimum: int, count: int, new: int, by_hand: Tier | None) -> int | None:
+def missing(*, every: int, minimum: int, fewest: int | None, count: int, new: int) -> int | None:
     """Return how many new examples are missing until an optimization is due.
 
-    None if it never is, because that is switched off or the tier given by hand optimizes
-    nothing. Below the first tier that optimizes something, and below ``minimum``, none is due.
+    None is below ``minimum``, nor below the ``fewest`` examples with which something is
+    optimized. Returns None if none ever is: nothing is with ``fewest`` None or ``every`` 0.
     """
-    if every == 0 or (by_hand is not None and tiers.optimizer_of(by_hand) is None):
+    if every == 0 or fewest is None:
         return None
-    fewest = tiers.first_optimized() if by_hand is None else tiers.FEWEST_EXAMPLES
     return max(every - new, max(minimum, fewest) - count, 0)
 
 
@@ -96,6 +99,13 @@ def follow_up(cause: UUID) -> UUID:
     random = hashlib.sha256(cause.bytes + b"optimize").digest()[:8]
     value = (cause.int >> 64 << 64) | int.from_bytes(random)
     return UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62))
+
+
+def _fewest(by_hand: Tier | None) -> int | None:
+    """Return with how many examples something is optimized; None if the tier never does."""
+    if by_hand is None:
+        return tiers.first_optimized()
+    return None if tiers.optimizer_of(by_hand) is None else tiers.FEWEST_EXAMPLES
 
 
 async def _is_under_way(session: AsyncSession, learner: Learner) -> bool:
