@@ -10,6 +10,8 @@ import pytest
 
 from bespoke_schemas.examples import Feedback, Judged, Stats
 from bespoke_workers.errors import Refused
+from bespoke_workers.learning.feedback import Learning
+from bespoke_workers.optimization.reoptimization import Reoptimization
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import PROGRAM, RecordingOutbox, Worker, lessons, working
@@ -160,10 +162,9 @@ async def test_feedback_at_once_optimizes_once(database_url: str, tmp_path: Path
 async def test_a_message_that_was_lost_is_sent_again(database_url: str, tmp_path: Path) -> None:
     async with working(database_url, tmp_path, lm=NOBODY, reoptimize_every=1) as worker:
         await worker.teach("ada", 12)
-        lossy = Away()
-        worker.learning._reoptimization._dispatch._outbox = lossy  # type: ignore[attr-defined]  # the broker goes away in between
+        cut_off = Reoptimization(worker.database, worker.settings, Away())
         feedback = good(1)
-        judged = await worker.learning.take(feedback)
+        judged = await Learning(worker.database, worker.settings, cut_off).take(feedback)
         assert judged.optimization is not None
         assert worker.outbox.runs == []
         await worker.execute("UPDATE optimization_job SET sent_at = now() - interval '1 minute'")
