@@ -16,6 +16,7 @@ async def batch(
 ) -> UUID:  # fmt: skip
     """Write a batch, with runs in these states and with these results."""
     batch_id = uuid7()
+    ids = sorted(uuid7() for _ in runs)  # those of one millisecond are in no order
     async with database.autocommit() as connection:
         await connection.execute(
             text("""INSERT INTO batch (id, key, program, tier, state, max_concurrent,
@@ -34,7 +35,7 @@ async def batch(
                             CAST(:result AS jsonb),
                             CASE WHEN :state IN ('planned', 'queued', 'running') THEN NULL
                                 ELSE now() END)""").bindparams(state=run_state),
-                {"id": uuid7(), "user_id": f"user-{number}", "program": program,
+                {"id": ids[number], "user_id": f"user-{number}", "program": program,
                  "batch_id": batch_id, "state": run_state, "result": result},
             )  # fmt: skip
     return batch_id

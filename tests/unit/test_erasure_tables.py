@@ -27,7 +27,7 @@ def test_a_table_that_refers_to_another_is_swept_before_it() -> None:
 def test_a_users_name_stands_in_no_column_of_another_name() -> None:
     """A new column in which a user may stand is to be seen to, and then written down here."""
     known = {
-        "batch": {"key", "program", "tier", "state", "planned_through"},
+        "batch": {"key", "program", "tier", "state", "planned_through", "over_budget"},
         "compaction_round": {"asked", "state", "planned_through"},
         "activation": {"reason"},
         "delivery": {"task"},

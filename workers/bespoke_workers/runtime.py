@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from bespoke_workers.memories.pruning import Pruning
     from bespoke_workers.memories.rounds import Rounds
     from bespoke_workers.memories.store import Memories
+    from bespoke_workers.optimization.all_tiers import AllTiers
     from bespoke_workers.optimization.batch_records import BatchRecords
     from bespoke_workers.optimization.batches import Batches
     from bespoke_workers.optimization.cancellation import Cancellation
     from bespoke_workers.optimization.optimization import Optimization
+    from bespoke_workers.optimization.pausing import Pausing
     from bespoke_workers.optimization.reoptimization import Reoptimization
     from bespoke_workers.optimization.tracking import Tracking
     from bespoke_workers.programs.bundles import Bundles
@@ -235,6 +237,20 @@ class Runtime:
         from bespoke_workers.optimization.batches import Batches
 
         return Batches(self.database, self.settings, self.outbox)
+
+    @cached_property
+    def all_tiers(self) -> "AllTiers":
+        """A batch for every tier at once."""
+        from bespoke_workers.optimization.all_tiers import AllTiers
+
+        return AllTiers(self.database, self.settings, self.outbox)
+
+    @cached_property
+    def pausing(self) -> "Pausing":
+        """How batches are paused."""
+        from bespoke_workers.optimization.pausing import Pausing
+
+        return Pausing(self.database, self.batches)
 
     @cached_property
     def batch_records(self) -> "BatchRecords":

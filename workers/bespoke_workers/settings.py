@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     export_before_share: float | None = Field(default=None, ge=0, le=1)  # None: never
     archive_days: int = Field(default=30, ge=1)
     job_retention_days: int = Field(default=30, ge=1)
+    run_retention_days: int = Field(default=365, ge=1)  # of runs and batches that ended
     max_deliveries: int = Field(default=5, ge=1)  # then the job is parked
     claim_timeout_s: float = Field(default=30.0, gt=0)  # a dead worker's messages return after it
     max_examples: int = Field(default=1000, ge=1)  # of one user and program
@@ -77,6 +78,9 @@ class Settings(BaseSettings):
     checkpoint_every: int = Field(default=10, ge=1)  # evaluations
     nightly_at: str = "02:00"  # local time in ``timezone``
     nightly_max_concurrent: int = Field(default=4, ge=1)
+    nightly_max_lm_calls: int | None = Field(default=None, ge=1, le=10**12)  # of each nightly batch
+    nightly_max_usd: float | None = Field(default=None, ge=0.0001, le=1e9)
+    nightly_max_seconds: float | None = Field(default=None, ge=1, le=1e9)
     mlflow_uri: SecretStr | None = None  # of a tracking server; None: nothing is tracked
     mlflow_state: bool = False  # whether MLflow also gets each new version's state
     database_pool: int = Field(default=4, ge=1)  # connections of one worker process

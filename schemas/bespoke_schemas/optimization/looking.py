@@ -10,13 +10,14 @@ from bespoke_schemas.jobs import Cursor
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
 
-BatchState = Literal["planning", "running", "done", "cancelled"]
+BatchState = Literal["planning", "running", "paused", "done", "over_budget", "cancelled"]
 
 
 class BatchRecord(Result):
     """One batch: how many users it has by now, how many runs have ended, and in vain.
 
     ``lm_calls`` and ``cost_usd`` are those of the runs that ended, as of some seconds ago.
+    ``over_budget`` says how the budget was spent, if it was.
     """
 
     batch_id: UUID
@@ -31,6 +32,7 @@ class BatchRecord(Result):
     cost_usd: float
     started_at: Moment
     finished_at: Moment | None
+    over_budget: str | None = None
 
 
 class BatchesListed(Result):

@@ -24,7 +24,7 @@ ASK_EVERY_SECONDS: Final = 1.0
 UNPLANNED_SECONDS: Final = 5.0
 """A batch that was asked for just now is known once a worker has begun to plan it."""
 BAR_WIDTH: Final = 40
-ENDED: Final = ("done", "cancelled")
+ENDED: Final = ("done", "over_budget", "cancelled")
 
 Show = Callable[[BatchGot], None]
 

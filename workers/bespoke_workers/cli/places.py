@@ -20,7 +20,12 @@ GROUP_OF = {"optimization": "batches"}
 OWN = {"optimize": "bespoke.optimization.optimize_user"}
 """Commands outside of any group, and their payloads' tasks."""
 OWN_HELP = {"optimize": "Optimize one user's program, with progress."}
-NAMES = {"bespoke.optimization.list_batches": "list", "bespoke.optimization.get_batch": "show"}
+NAMES = {
+    "bespoke.optimization.list_batches": "list",
+    "bespoke.optimization.get_batch": "show",
+    "bespoke.optimization.pause_batch": "pause",
+    "bespoke.optimization.resume_batch": "resume",
+}
 """Payloads whose names would say again what their group says."""
 NOT_COMMANDS: dict[str, str] = {}
 """Payloads that are no commands, and why."""

@@ -22,7 +22,7 @@ from bespoke_workers.outbox import Outbox
 GRACE: Final = timedelta(seconds=5)
 """Whoever ended a job answers it within this time, or has died."""
 PAGE: Final = 200
-ENDED: Final = ("succeeded", "failed", "parked", "cancelled")
+ENDED: Final = ("succeeded", "failed", "parked", "cancelled", "skipped")
 
 _log = structlog.get_logger("bespoke.optimization")
 

@@ -70,6 +70,7 @@ def _got(rows: Sequence[Any]) -> BatchGot:
         cost_usd=figures.cost_usd,
         started_at=first.batch_created_at,
         finished_at=first.batch_finished_at,
+        over_budget=first.batch_over_budget,
     )
     return BatchGot(
         batch=batch,
@@ -98,6 +99,7 @@ def _listed(row: Any) -> BatchRecord:
         cost_usd=row.cost_usd,
         started_at=row.created_at,
         finished_at=row.finished_at,
+        over_budget=row.over_budget,
     )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     and_,
+    case,
     cast,
     func,
     lateral,
@@ -59,10 +60,15 @@ FIGURES: Final[tuple[Any, ...]] = (
 )
 """What is told of a batch's runs, for each state of theirs by itself."""
 
+
+def _told_state() -> Any:
+    return case((col(Batch.paused), "paused"), else_=col(Batch.state)).label("state")
+
+
 _KNOWN: Final[tuple[Any, ...]] = (
-    col(Batch.id), col(Batch.program), col(Batch.tier), col(Batch.state),
+    col(Batch.id), col(Batch.program), col(Batch.tier), _told_state(),
     col(Batch.max_concurrent), col(Batch.lm_calls), col(Batch.cost_usd),
-    col(Batch.created_at), col(Batch.finished_at),
+    col(Batch.created_at), col(Batch.finished_at), col(Batch.over_budget),
 )  # fmt: skip
 
 
@@ -85,7 +91,7 @@ def page(payload: ListBatches) -> Select[Any]:
     if payload.program is not None:
         newest = newest.where(col(Batch.program) == payload.program)
     if payload.state is not None:
-        newest = newest.where(col(Batch.state) == payload.state)
+        newest = newest.where(_told_state() == payload.state)
     if payload.after is not None:
         newest = newest.where(tuple_(col(Batch.created_at), col(Batch.id)) < _cursor(payload.after))
     found = newest.order_by(col(Batch.created_at).desc(), col(Batch.id).desc())

@@ -26,7 +26,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
 from bespoke_workers.errors import Transient
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import batch_statements, lm, planning
+from bespoke_workers.optimization import batch_statements, held, lm, planning
 from bespoke_workers.optimization.answers import Answers
 from bespoke_workers.optimization.dispatch import Dispatch
 from bespoke_workers.optimization.summary import figures, summarize
@@ -77,10 +77,11 @@ class Batches:
     async def top_up(self, batch_id: UUID) -> None:
         """Queue as many of a batch's users as may be in flight; end it if none is left."""
         async with self._database.transaction() as session:
-            batch = await _locked(session, batch_id)
+            batch = await locked(session, batch_id)
             if batch is None or batch.state not in OPEN:
                 return
             await batch_statements.count_spent(session, batch)
+            await held.judge(session, batch)
             queued = await _queue(session, batch)
             ended = batch.state == "running" and not await _unfinished(session, batch_id)
             summary = await self._end(session, batch) if ended else None
@@ -105,6 +106,9 @@ class Batches:
                 tier=cast("Tier", tier),
                 night=tonight,
                 max_concurrent=self._settings.nightly_max_concurrent,
+                max_lm_calls=self._settings.nightly_max_lm_calls,
+                max_usd=self._settings.nightly_max_usd,
+                max_seconds=self._settings.nightly_max_seconds,
             )
             try:
                 self._outbox.enqueue(payload)
@@ -146,6 +150,9 @@ class Batches:
                 state="planning",
                 max_concurrent=payload.max_concurrent,
                 min_new_examples=payload.min_new_examples,
+                max_lm_calls=payload.max_lm_calls,
+                max_usd=payload.max_usd,
+                max_seconds=payload.max_seconds,
                 planned_through="",
             )
             .on_conflict_do_nothing(index_elements=["key"])
@@ -160,7 +167,7 @@ class Batches:
     async def _plan_page(self, payload: OptimizeTier) -> bool:
         """Plan the next page; False once the batch is planned."""
         async with self._database.transaction() as session:
-            batch = await _locked(session, payload.id)
+            batch = await locked(session, payload.id)
             if batch is None or batch.state != "planning":
                 return False
             if await planning.plan_page(session, batch):
@@ -172,10 +179,11 @@ class Batches:
     async def _end(self, session: AsyncSession, batch: Batch) -> BatchSummary:
         await batch_statements.count_spent(session, batch)  # the run that ended just now
         summary = await summarize(session, batch)
+        state = "done" if batch.over_budget is None else "over_budget"
         await session.exec(
             update(Batch)
             .where(col(Batch.id) == batch.id)
-            .values(state="done", finished_at=func.now())
+            .values(state=state, paused=False, finished_at=func.now())
         )
         await records.complete(session, batch.id, OptimizeTier.task, "succeeded", result=summary)
         return summary
@@ -193,13 +201,15 @@ def _key(payload: OptimizeTier) -> str:
     return f"{payload.program}/{payload.tier}/{payload.night.isoformat()}"
 
 
-async def _locked(session: AsyncSession, batch_id: UUID) -> Batch | None:
+async def locked(session: AsyncSession, batch_id: UUID) -> Batch | None:
     """Lock the batch's row: planning, topping up and ending it happen one after another."""
     statement = select(Batch).where(Batch.id == batch_id).with_for_update()
     return (await session.exec(statement)).one_or_none()
 
 
 async def _queue(session: AsyncSession, batch: Batch) -> list[UUID]:
+    if batch.paused or batch.over_budget is not None:
+        return []
     row = OptimizationJob
     flying = await session.exec(
         select(func.count()).where(
@@ -240,7 +250,7 @@ async def _unfinished(session: AsyncSession, batch_id: UUID) -> bool:
 async def _progress(session: AsyncSession, batch: Batch) -> Progress:
     found = await figures(session, batch.id)
     return Progress(
-        step=batch.state,
+        step="paused" if batch.paused else batch.state,
         done=found.ended,
         total=None if batch.state == "planning" else found.users,
         lm_calls=found.lm_calls,

@@ -15,6 +15,7 @@ from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import Cancelled, Parked
+from bespoke_workers.optimization.held import is_held
 from bespoke_workers.optimization.leases import WHILE_IT_RAN
 from bespoke_workers.outbox import Outbox
 
@@ -97,6 +98,7 @@ class Dispatch:
                     and_(_abandoned(), col(row.attempts) < self._max_attempts),
                 ),
                 col(row.cancel_requested).is_(False),
+                ~is_held(),
             )
             .limit(PAGE)
             .with_for_update(skip_locked=True)

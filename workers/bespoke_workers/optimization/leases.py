@@ -17,6 +17,7 @@ from bespoke_schemas.optimization import Optimized
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import BespokeError, Cancelled
+from bespoke_workers.optimization.held import is_held
 from bespoke_workers.optimization.stopping import LostLease
 
 WHILE_IT_RAN = "cancelled while it ran"
@@ -67,6 +68,7 @@ class Leases:
                 or_(col(row.state) == "queued", abandoned),
                 col(row.attempts) < self._max_attempts,
                 col(row.cancel_requested).is_(False),
+                ~is_held(),
             )
             .values(
                 state="running",

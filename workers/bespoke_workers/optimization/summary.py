@@ -96,4 +96,6 @@ async def summarize(session: AsyncSession, batch: Batch) -> BatchSummary:
         completion_tokens=found.completion_tokens,
         cost_usd=found.cost_usd,
         seconds=found.seconds,
+        skipped=found.runs.get("skipped", 0),
+        over_budget=batch.over_budget,
     )

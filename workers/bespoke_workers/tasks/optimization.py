@@ -23,6 +23,14 @@ async def optimize_tier(
     return await this.batches.plan(payload)
 
 
+@serves(optimization.OptimizeAll)
+async def optimize_all(
+    payload: optimization.OptimizeAll, this: Runtime
+) -> optimization.BatchesBegun:
+    """Enqueue a batch for each tier."""
+    return await this.all_tiers.begin(payload)
+
+
 @serves(optimization.ListBatches)
 async def list_batches(
     payload: optimization.ListBatches, this: Runtime
@@ -35,6 +43,20 @@ async def list_batches(
 async def get_batch(payload: optimization.GetBatch, this: Runtime) -> optimization.BatchGot:
     """Tell how far a batch is."""
     return await this.batch_records.get(payload)
+
+
+@serves(optimization.PauseBatch)
+async def pause_batch(payload: optimization.PauseBatch, this: Runtime) -> optimization.BatchPaused:
+    """Pause a batch."""
+    return await this.pausing.pause(payload)
+
+
+@serves(optimization.ResumeBatch)
+async def resume_batch(
+    payload: optimization.ResumeBatch, this: Runtime
+) -> optimization.BatchResumed:
+    """Let a paused batch go on."""
+    return await this.pausing.resume(payload)
 
 
 @internal(RUN_OPTIMIZATION, acks_late=False, seconds=None, answers=True)

@@ -32,6 +32,7 @@ class OptimizationJob(SQLModel, table=True):
         Index("optimization_job_by_batch", "batch_id", "state", "id"),
         Index("optimization_job_by_user", "user_id", "program"),
         Index("optimization_job_unanswered", "finished_at", postgresql_where=UNANSWERED),
+        Index("optimization_job_by_finish", "finished_at"),
         Index("optimization_job_uncounted", "batch_id", postgresql_where=UNCOUNTED),
         Index("optimization_job_untold", "track_at", postgresql_where=UNTOLD),
     )
@@ -41,7 +42,7 @@ class OptimizationJob(SQLModel, table=True):
     program: str = Field(sa_type=Text)
     tier: str | None = Field(default=None, sa_type=Text)  # asked for; None: by the amount of data
     batch_id: UUID | None = Field(default=None, foreign_key="batch.id")
-    # planned, queued, running, then succeeded, failed, parked or cancelled
+    # planned, queued, running, then succeeded, failed, parked, cancelled or skipped
     state: str = Field(sa_type=Text)
     cancel_requested: bool = Field(
         default=False, sa_column_kwargs={"server_default": text("false")}
@@ -71,6 +72,7 @@ class Batch(SQLModel, table=True):
     __table_args__ = (
         Index("batch_open", "state"),
         Index("batch_by_start", "created_at", "id"),
+        Index("batch_by_finish", "finished_at"),
         Index("batch_unanswered", "finished_at", postgresql_where=UNANSWERED),
     )
 
@@ -78,9 +80,14 @@ class Batch(SQLModel, table=True):
     key: str = Field(sa_type=Text, unique=True)
     program: str = Field(sa_type=Text)
     tier: str = Field(sa_type=Text)
-    state: str = Field(sa_type=Text)  # planning, running, done, cancelled
+    state: str = Field(sa_type=Text)  # planning, running, done, over_budget, cancelled
     max_concurrent: int = Field(sa_column=Column(Integer, nullable=False))
     min_new_examples: int = Field(sa_column=Column(Integer, nullable=False))
+    paused: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    max_lm_calls: int | None = Field(default=None, sa_column=Column(BigInteger))
+    max_usd: float | None = Field(default=None, sa_column=Column(Double))
+    max_seconds: float | None = Field(default=None, sa_column=Column(Double))
+    over_budget: str | None = Field(default=None, sa_type=Text)  # how the budget was spent
     # Of its runs that ended, except those that ended since it was last topped up.
     lm_calls: int = Field(
         default=0, sa_column=Column(BigInteger, nullable=False, server_default="0")
