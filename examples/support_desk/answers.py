@@ -14,6 +14,7 @@ from examples.support_desk.prompts import Prompt, Texts
 from examples.support_desk.similarity import content_words, similarity
 
 _EXAMPLE = re.compile(r"Example\((\{.*?\})\) \(input_keys=\{([^}]*)\}\)", re.DOTALL)
+_WANTED = re.compile(r"^Wanted: (.+)", re.MULTILINE)
 _NO_VALUE = {"int": "0", "float": "0.0", "bool": "False"}
 SUMMARY_WORDS = 24  # words of each label that a summary keeps
 TIP_WORDS = {"concise": 6, "informative": 24}  # words of each label, by what the tip asks for
@@ -100,6 +101,32 @@ def _instruct(inputs: Texts) -> str:
     return f"{basic} Answer with one of the labels named here. {hints.write(shortened)}"
 
 
+def _rewrite(inputs: Texts) -> str:
+    """Rewrite an instruction by the labels that the feedback on answers says were wanted."""
+    basic = inputs.get("current_instruction", "")
+    known = hints.read(basic)
+    for text, label in _told(inputs.get("examples_with_feedback", "")):
+        known[label] = [*known.get(label, ()), *content_words(text)]
+    told = hints.write(hints.sharpen(known, SUMMARY_WORDS))
+    return " ".join([hints.without(basic) or "Answer the question.", told]).strip()
+
+
+def _told(printed: str) -> Iterator[tuple[str, str]]:
+    """Yield the (text, wanted label) pairs of examples with feedback, given as JSON."""
+    try:
+        examples = json.loads(printed)
+    except ValueError:
+        return
+    for one in examples if isinstance(examples, list) else ():
+        wanted = _WANTED.search(str(one.get("Feedback", ""))) if isinstance(one, dict) else None
+        if wanted:
+            asked = one.get("Inputs", {})
+            yield (
+                " ".join(map(str, asked.values() if isinstance(asked, dict) else [asked])),
+                (wanted[1].strip()),
+            )
+
+
 def _describe(inputs: Texts) -> str:
     return "The program takes a short text and answers with one label for it."
 
@@ -108,6 +135,7 @@ _WRITERS: dict[str, Callable[[Texts], str]] = {
     "observations": _observe,
     "summary": _summarize,
     "proposed_instruction": _instruct,
+    "new_instruction": _rewrite,
     "program_description": _describe,
     "module_description": _describe,
 }

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from examples.support_desk.similarity import content_words
 
 _HINT = re.compile(r'labelled ("(?:[^"\\]|\\.)*") mention ([^.\n]*)\.')
+_SENTENCE = re.compile(rf"Messages {_HINT.pattern}")
 
 
 def write(words_by_label: Mapping[str, Iterable[str]]) -> str:
@@ -29,6 +30,11 @@ def read(text: str) -> dict[str, list[str]]:
     for label, listed in _HINT.findall(text):
         found[json.loads(label)] += [word for word in listed.split(", ") if word]
     return dict(found)
+
+
+def without(text: str) -> str:
+    """Return ``text`` without its hints."""
+    return " ".join(_SENTENCE.sub("", text).split())
 
 
 def collect(labelled: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -3,18 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import get_args
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bespoke_client import Client, Job, examples, exports, memories, optimization, programs
-from bespoke_schemas.optimization import BatchSummary, Optimized, Tier
+from bespoke_schemas.optimization import BatchSummary, Optimized
 from examples.support_desk.desk import Desk
 
 PROGRAM = "support"
 PATIENCE = 900.0  # seconds for one job, on a slow machine with a slow LM
-TIERS: tuple[Tier, ...] = get_args(Tier)
+TIERS = ("basic", "advanced", "premium")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,6 @@ def _optimize_tiers(client: Client, bars: Progress) -> Iterator[BatchSummary]:
     jobs = client.enqueue_many(
         optimization.OptimizeTier(program=PROGRAM, tier=tier, night=tonight, max_concurrent=2)
         for tier in TIERS
-        if tier != "none"
     )
     for job in bars.track(jobs, description="optimizing whole tiers"):
         yield job.result(PATIENCE)

@@ -35,6 +35,13 @@ from examples.support_desk.standin_lm import StandinLM
 PROGRAM = "support"
 SAMPLE = Path(desk.__file__).with_name("sample.csv")
 MODULE = "examples.support_desk.program"
+EXPLAINED = "explained"
+DESKS = (MODULE, "tests.integration.explaining_desk")
+SEARCH: dict[str, Any] = {
+    "optimizer": "BootstrapFewShotWithRandomSearch",
+    "options": {"num_candidate_programs": 3},
+}
+GEPA: dict[str, Any] = {"optimizer": "GEPA", "options": {"max_metric_calls": 150}}
 
 
 @dataclass
@@ -185,7 +192,7 @@ async def calls_made(lm: StandinLM, calls: int) -> None:
 
 
 async def _run(url: str, home: str, lm: str, job_id: str, lease_s: str) -> None:
-    async with working(url, Path(home), lm=lm, lease_s=float(lease_s)) as worker:
+    async with working(url, Path(home), lm=lm, lease_s=float(lease_s), programs=DESKS) as worker:
         worker.library.registered(PROGRAM)
         await worker.optimization.run(UUID(job_id))
 

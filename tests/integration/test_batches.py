@@ -202,13 +202,13 @@ async def test_a_planner_that_died_midway_is_gone_on_with(
     whole = planning.plan_page
     pages = 0
 
-    async def dying(session: Any, batch: Any) -> bool:
+    async def dying(session: Any, batch: Any, table: Any) -> bool:
         nonlocal pages
         pages += 1
         if pages == 3:
-            await whole(session, batch)  # and dies before the commit
+            await whole(session, batch, table)  # and dies before the commit
             raise Killed
-        return await whole(session, batch)
+        return await whole(session, batch, table)
 
     with StandinLM() as lm:
         async with working(database_url, tmp_path, lm=lm.url) as worker:

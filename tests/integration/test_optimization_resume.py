@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,11 @@ from bespoke_workers.optimization import lm_cache_folders
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (
+    DESKS,
+    EXPLAINED,
+    GEPA,
     PROGRAM,
+    SEARCH,
     Worker,
     calls_made,
     until,
@@ -34,23 +39,34 @@ async def taken_up_again(worker: Worker) -> None:
     await until(again)
 
 
-@pytest.mark.parametrize(("count", "killed_at"), [(20, 8), (80, 34), (210, 350)])
+@pytest.mark.parametrize(
+    ("count", "killed_at", "asked"),
+    [
+        (20, 8, {}),
+        (80, 34, {}),
+        (210, 350, {}),
+        (80, 90, SEARCH),
+        (60, 80, {**GEPA, "program": EXPLAINED}),
+    ],
+)
 @in_loop
 async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
-    database_url: str, tmp_path: Path, count: int, killed_at: int
+    database_url: str, tmp_path: Path, count: int, killed_at: int, asked: dict[str, Any]
 ) -> None:
     async with working(
-        database_url, tmp_path, lm="http://set-below.invalid", lease_s=LEASE_S
+        database_url, tmp_path, lm="http://set-below.invalid", lease_s=LEASE_S, programs=DESKS
     ) as teacher:
-        await teacher.teach("ada", count)
+        await teacher.teach("ada", count, asked.get("program", PROGRAM))
     with StandinLM() as lm:
-        async with working(database_url, tmp_path, lm=lm.url) as worker:
-            undisturbed = await worker.optimize("ada")
+        async with working(database_url, tmp_path, lm=lm.url, programs=DESKS) as worker:
+            undisturbed = await worker.optimize("ada", **asked)
             assert undisturbed.lm_calls == lm.calls
             await worker.execute("DELETE FROM active_program")
     with StandinLM(latency=timedelta(milliseconds=10)) as lm:
-        async with working(database_url, tmp_path, lm=lm.url, lease_s=LEASE_S) as worker:
-            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+        async with working(
+            database_url, tmp_path, lm=lm.url, lease_s=LEASE_S, programs=DESKS
+        ) as worker:
+            payload = OptimizeUser(user_id="ada", **{"program": PROGRAM, **asked})
             await worker.optimization.accept(payload)
             with worker_process(worker, lm, payload.id) as process:
                 await calls_made(lm, killed_at)
@@ -67,6 +83,7 @@ async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
             assert resumed.lm_calls == undisturbed.lm_calls
             assert resumed.prompt_tokens == undisturbed.prompt_tokens
             assert resumed.score_after == undisturbed.score_after
+            assert resumed.candidates == undisturbed.candidates
             first, second = await worker.execute("SELECT state FROM program_version")
             assert first == second
             assert (await worker.row(payload.id)).attempts == 2

@@ -14,32 +14,38 @@ from bespoke_workers.errors import Cancelled, Permanent
 from bespoke_workers.optimization.stopping import OutOfBudget
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
-from tests.integration.optimizing import PROGRAM, calls_made, working
+from tests.integration.optimizing import GEPA, PROGRAM, SEARCH, calls_made, working
 
-TIERS = [("basic", 3), ("advanced", 40), ("premium", 150)]
+ASKED: list[tuple[dict[str, Any], int]] = [
+    ({"tier": "basic"}, 3),
+    ({"tier": "advanced"}, 40),
+    ({"tier": "premium"}, 150),
+    (SEARCH, 90),
+    (GEPA, 90),
+]
 
 SOON = 4.0  # seconds: two, and as much again for a machine that does other things
 
 
-@pytest.mark.parametrize(("tier", "calls"), TIERS)
+@pytest.mark.parametrize(("asked", "calls"), ASKED)
 @in_loop
 async def test_a_cancelled_run_stops_within_two_seconds(
-    database_url: str, tmp_path: Path, tier: Any, calls: int
+    database_url: str, tmp_path: Path, asked: dict[str, Any], calls: int
 ) -> None:
     with StandinLM(latency=timedelta(milliseconds=25)) as lm:
         async with working(database_url, tmp_path, lm=lm.url) as worker:
             await worker.teach("ada", 120)
-            payload = OptimizeUser(user_id="ada", program=PROGRAM, tier=tier)
+            payload = OptimizeUser(user_id="ada", program=PROGRAM, **asked)
             await worker.optimization.accept(payload)
             running = asyncio.create_task(worker.optimization.run(payload.id))
             await calls_made(lm, calls)
             cancelled = await worker.cancellation.cancel(Cancel(job_id=payload.id))
-            asked = time.monotonic()
+            then = time.monotonic()
             assert cancelled.cancelled
             assert cancelled.reason == "it runs, and stops within seconds"
             with pytest.raises(Cancelled, match="cancelled while it ran"):
                 await running
-            assert time.monotonic() - asked < SOON
+            assert time.monotonic() - then < SOON
             made = lm.calls
             row = await worker.row(payload.id)
             assert (row.state, row.error) == ("cancelled", "cancelled while it ran")
@@ -71,16 +77,16 @@ async def test_a_cancelled_run_is_told_at_once_though_a_call_is_still_under_way(
             assert lm.calls == 4
 
 
-@pytest.mark.parametrize("tier", ["basic", "advanced", "premium"])
+@pytest.mark.parametrize("asked", [asked for asked, _ in ASKED])
 @in_loop
 async def test_no_optimizer_pays_for_more_calls_than_it_may(
-    database_url: str, tmp_path: Path, tier: Any
+    database_url: str, tmp_path: Path, asked: dict[str, Any]
 ) -> None:
     with StandinLM() as lm:
         async with working(database_url, tmp_path, lm=lm.url, optimization_lm_calls=45) as worker:
             await worker.teach("ada", 120)
             with pytest.raises(OutOfBudget, match="paid for 45 LM calls") as told:
-                await worker.optimize("ada", tier=tier)
+                await worker.optimize("ada", **asked)
             assert "BESPOKE_OPTIMIZATION_LM_CALLS" in str(told.value)
             assert lm.calls == 45
             assert await worker.states() == ["failed"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
-from bespoke_schemas import Payload, examples, memories, programs
+from bespoke_schemas import Payload, examples, memories, optimization, programs
 
 LONGEST = 30  # characters or entries of what is drawn; the limits have tests of their own
 
@@ -75,6 +75,12 @@ def _bad_if_corrected(fields: dict[str, Any]) -> bool:
     return not fields.get("positive") or fields.get("correction") is None
 
 
+def _one_choice(fields: dict[str, Any]) -> bool:
+    if fields.get("optimizer") is not None:
+        return fields.get("tier") is None
+    return not fields.get("options")
+
+
 TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
     examples.Feedback: _bad_if_corrected,
     memories.Compact: _one_mode,
@@ -85,6 +91,7 @@ TOGETHER: dict[type[Payload[Any]], Callable[[dict[str, Any]], bool]] = {
     memories.Import: _one_source,
     programs.Checkpoint: _state_or_version,
     programs.Cleanup: _one_owner,
+    optimization.OptimizeUser: _one_choice,
 }
 """What a payload asks of its fields together."""
 

@@ -39,6 +39,7 @@ from bespoke_workers.errors import (
 from bespoke_workers.keys import MEMBERS, UNACKED
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.observe import events, logging
+from bespoke_workers.optimization.tiers import TABLES, Table
 
 if TYPE_CHECKING:
     from bespoke_workers.runtime import Runtime
@@ -115,6 +116,7 @@ def configuration(config: settings.Settings) -> dict[str, Any]:
     """Return Celery's configuration; raises Misconfigured naming what is missing or wrong."""
     settings.refuse_overrides()
     Defaults.from_settings(config)  # a wrong one would else fail each job of the memories
+    _check_tiers(config)
     return {
         "broker_url": config.broker(),
         "result_backend": config.results(),
@@ -163,6 +165,18 @@ def _tls(url: str) -> dict[str, Any] | None:
     return {"ssl_cert_reqs": ssl.CERT_REQUIRED} if wanted else None
 
 
+def _check_tiers(config: settings.Settings) -> None:
+    """Raise Misconfigured where the table of tiers is wrong.
+
+    Only an own table with options costs the import of DSPy, which knows what they may be.
+    """
+    table = Table.from_settings(config)
+    if table not in TABLES.values() and any(band.options for band in table.bands):
+        from bespoke_workers.optimization import options
+
+        options.check_table(table)
+
+
 def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
     """Return the schedule. Each entry's job is unique by its date, so two beats do no harm."""
     hour, minute = config.nightly
@@ -172,7 +186,7 @@ def _beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
             "schedule": crontab(hour=str(hour), minute=str(minute)),
             "kwargs": {"tier": tier},
         }
-        for tier in ("basic", "advanced", "premium")
+        for tier in Table.from_settings(config).optimized
     }
     entries["nightly-age"] = {
         "task": NIGHTLY_AGE,

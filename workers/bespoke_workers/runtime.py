@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.batch_records import BatchRecords
     from bespoke_workers.optimization.batches import Batches
     from bespoke_workers.optimization.cancellation import Cancellation
+    from bespoke_workers.optimization.given_tiers import GivenTiers
     from bespoke_workers.optimization.optimization import Optimization
     from bespoke_workers.optimization.pausing import Pausing
     from bespoke_workers.optimization.reoptimization import Reoptimization
@@ -258,6 +259,13 @@ class Runtime:
         from bespoke_workers.optimization.batch_records import BatchRecords
 
         return BatchRecords(self.database)
+
+    @cached_property
+    def given_tiers(self) -> "GivenTiers":
+        """Tiers that users are given by hand."""
+        from bespoke_workers.optimization.given_tiers import GivenTiers
+
+        return GivenTiers(self.database, self.settings)
 
     @cached_property
     def tracking(self) -> "Tracking":

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     reoptimize_every: int = Field(default=10, ge=0)  # new examples; 0: feedback never does
     reoptimize_minimum: int = Field(default=5, ge=1)  # examples there must be
     lease_s: float = Field(default=60.0, gt=0)  # of an optimization, renewed every third of it
+    tiers: str = "standard"  # or recommended, or a table of one's own as JSON
     optimization_seconds: float = Field(default=3600.0, gt=0)  # deadline of one user's run
     optimization_lm_calls: int | None = Field(default=None, ge=1)  # that one run may pay for
     max_stored_programs: int = Field(default=100, ge=1)  # versions of one owner and program

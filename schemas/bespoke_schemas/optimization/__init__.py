@@ -22,9 +22,19 @@ from bespoke_schemas.optimization.looking import (
     ListBatches,
     RunError,
 )
-from bespoke_schemas.optimization.users import Optimized, OptimizeUser, Tier
+from bespoke_schemas.optimization.users import (
+    NO_TIER,
+    Candidate,
+    Optimized,
+    Optimizer,
+    OptimizeUser,
+    SetTier,
+    Tier,
+    TierSet,
+)
 
 __all__ = [
+    "NO_TIER",
     "BatchBegun",
     "BatchGot",
     "BatchPaused",
@@ -34,14 +44,18 @@ __all__ = [
     "BatchSummary",
     "BatchesBegun",
     "BatchesListed",
+    "Candidate",
     "GetBatch",
     "ListBatches",
     "OptimizeAll",
     "OptimizeTier",
     "OptimizeUser",
     "Optimized",
+    "Optimizer",
     "PauseBatch",
     "ResumeBatch",
     "RunError",
+    "SetTier",
     "Tier",
+    "TierSet",
 ]

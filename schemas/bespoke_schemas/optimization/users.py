@@ -1,13 +1,30 @@
 """The optimization of one user's program."""
 
-from typing import Literal
+from typing import Literal, Self
 from uuid import UUID
 
-from bespoke_schemas.fields import Name, UserId
+from pydantic import Field, model_validator
+
+from bespoke_schemas.fields import Metadata, Name, UserId
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
 
-Tier = Literal["none", "basic", "advanced", "premium"]
+NO_TIER = "none"
+"""The tier that every table has and that optimizes nothing."""
+
+Tier = Name
+"""The name of a tier. Which there are is up to ``BESPOKE_TIERS`` of the workers."""
+
+Optimizer = Literal[
+    "LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "MIPROv2", "GEPA"
+]
+
+
+class Candidate(Result):
+    """A program that an optimizer tried, with its score on the examples that it judged by."""
+
+    name: str
+    score: float
 
 
 class Optimized(Result):
@@ -15,13 +32,14 @@ class Optimized(Result):
 
     ``promoted`` says whether the new version is now the one in use; ``program_id`` is the
     version that was saved, None where nothing was tried (``reason`` says why), and where it was
-    not promoted and ``BESPOKE_AUTO_SAVE`` is off.
+    not promoted and ``BESPOKE_AUTO_SAVE`` is off. ``candidates`` are the programs that the
+    optimizer chose from, the best first; their scores are not of the held-out examples.
     """
 
     user_id: str
     program: str
     examples: int
-    tier: Tier
+    tier: str
     optimizer: str | None
     score_before: float | None
     score_after: float | None
@@ -34,12 +52,41 @@ class Optimized(Result):
     completion_tokens: int = 0
     cost_usd: float = 0.0
     seconds: float = 0.0
+    candidates: tuple[Candidate, ...] = ()
 
 
 class OptimizeUser(Payload[Optimized], queue=Queue.OPTIMIZATION):
     """Optimize one user's program on that user's examples, and promote it if it is better.
 
-    ``tier`` overrides the tier that follows from the number of examples.
+    ``tier`` overrides the user's own and the one that follows from the number of examples;
+    ``optimizer``, with ``options`` of its own, overrides that of any tier.
+    """
+
+    user_id: UserId
+    program: Name
+    tier: Tier | None = None
+    optimizer: Optimizer | None = None
+    options: Metadata = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.tier is not None and self.optimizer is not None:
+            raise ValueError("gives a tier and an optimizer; give one of them")
+        if self.options and self.optimizer is None:
+            raise ValueError("gives options and no optimizer; name the optimizer they are for")
+        return self
+
+
+class TierSet(Result):
+    """The tier that a user was given by hand, None for the one by the number of examples."""
+
+    tier: str | None
+
+
+class SetTier(Payload[TierSet], queue=Queue.PROGRAMS):
+    """Give a user a tier for one program by hand, or with None, let it follow from the examples.
+
+    It holds for the nightly batches and for ``OptimizeUser`` without a tier or an optimizer.
     """
 
     user_id: UserId

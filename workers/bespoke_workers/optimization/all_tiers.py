@@ -9,7 +9,8 @@ from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.errors import Transient
-from bespoke_workers.optimization import lm, tiers
+from bespoke_workers.optimization import lm
+from bespoke_workers.optimization.tiers import Table
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs import registry
 from bespoke_workers.settings import Settings
@@ -22,6 +23,7 @@ class AllTiers:
         self._database = database
         self._settings = settings
         self._outbox = outbox
+        self._table = Table.from_settings(settings)
 
     async def begin(self, payload: OptimizeAll) -> BatchesBegun:
         """Name the batches and enqueue them; a redelivery enqueues the same ones again.
@@ -35,7 +37,8 @@ class AllTiers:
             registry.get(payload.program)
             lm.require(self._settings)
             begun = (
-                BatchBegun(batch_id=batch_id(payload.id, tier), tier=tier) for tier in _tiers()
+                BatchBegun(batch_id=batch_id(payload.id, tier), tier=tier)
+                for tier in self._table.optimized
             )
             return BatchesBegun(batches=tuple(begun))
 
@@ -61,7 +64,3 @@ class AllTiers:
 def batch_id(job_id: UUID, tier: Tier) -> UUID:
     """Return the id of a tier's batch; the same for each delivery of the job."""
     return uuid5(job_id, tier)
-
-
-def _tiers() -> list[Tier]:
-    return [band.tier for band in tiers.STANDARD if band.optimizer is not None]

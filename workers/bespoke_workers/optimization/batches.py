@@ -8,7 +8,7 @@ stands for more than one user, and nothing is kept in a worker's memory.
 
 import time
 from datetime import datetime
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.jobs import Progress
-from bespoke_schemas.optimization import BatchSummary, OptimizeTier, Tier
+from bespoke_schemas.optimization import BatchSummary, OptimizeTier
 from bespoke_workers import modules
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
@@ -30,6 +30,7 @@ from bespoke_workers.optimization import batch_statements, held, lm, planning
 from bespoke_workers.optimization.answers import Answers
 from bespoke_workers.optimization.dispatch import Dispatch
 from bespoke_workers.optimization.summary import figures, summarize
+from bespoke_workers.optimization.tiers import Table
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs import registry
 from bespoke_workers.settings import Settings
@@ -49,6 +50,7 @@ class Batches:
         self._outbox = outbox
         self._dispatch = Dispatch(database, outbox, max_attempts=settings.max_deliveries)
         self._answers = Answers(database, outbox)
+        self._table = Table.from_settings(settings)
         self._told_at: dict[UUID, float] = {}
 
     async def plan(self, payload: OptimizeTier) -> BatchSummary | None:
@@ -103,7 +105,7 @@ class Batches:
         for program in registry.names():
             payload = OptimizeTier(
                 program=program,
-                tier=cast("Tier", tier),
+                tier=tier,
                 night=tonight,
                 max_concurrent=self._settings.nightly_max_concurrent,
                 max_lm_calls=self._settings.nightly_max_lm_calls,
@@ -138,6 +140,7 @@ class Batches:
             return BatchSummary.model_validate(job.result)
         modules.load(self._settings.programs)
         registry.get(payload.program)
+        self._table.band(payload.tier)
         lm.require(self._settings)
         key = _key(payload)
         inserted = await session.exec(
@@ -170,7 +173,7 @@ class Batches:
             batch = await locked(session, payload.id)
             if batch is None or batch.state != "planning":
                 return False
-            if await planning.plan_page(session, batch):
+            if await planning.plan_page(session, batch, self._table):
                 return True
             batch.state = "running"
             session.add(batch)

@@ -7,13 +7,14 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, and_, func, or_, true, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_schemas.optimization import Optimized
+from bespoke_schemas.optimization import Optimized, Optimizer
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import BespokeError, Cancelled
@@ -21,12 +22,14 @@ from bespoke_workers.optimization.held import is_held
 from bespoke_workers.optimization.stopping import LostLease
 
 WHILE_IT_RAN = "cancelled while it ran"
-CLAIMED = (
-    col(OptimizationJob.id),
+CLAIMED: tuple[Any, ...] = (
+    col(OptimizationJob.id).label("job_id"),
     col(OptimizationJob.user_id),
     col(OptimizationJob.program),
     col(OptimizationJob.tier),
     col(OptimizationJob.batch_id),
+    col(OptimizationJob.optimizer),
+    col(OptimizationJob.options),
 )
 
 
@@ -39,6 +42,8 @@ class Claim:
     program: str
     tier: str | None
     batch_id: UUID | None
+    optimizer: Optimizer | None
+    options: dict[str, Any] | None
     owner: str
 
 
@@ -82,7 +87,7 @@ class Leases:
         )
         async with self._database.autocommit() as connection:
             found = (await connection.execute(statement)).one_or_none()
-        return None if found is None else Claim(*found, owner=owner)
+        return None if found is None else Claim(**found._mapping, owner=owner)
 
     async def renew(self, claim: Claim) -> bool:
         """Hold the row for another lease; True if it is to be cancelled.

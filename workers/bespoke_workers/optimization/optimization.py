@@ -16,6 +16,7 @@ from bespoke_workers.optimization.answers import ENDED, Answers
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.dispatch import Dispatch
 from bespoke_workers.optimization.leases import Leases
+from bespoke_workers.optimization.tiers import Table
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs.library import Library
 from bespoke_workers.settings import Settings
@@ -53,19 +54,23 @@ class Optimization:
         """Write the row and send "run it"; None, since the answer comes from the run.
 
         A delivery after the end answers as the job ended. Raises Refused for an unknown
-        program, Misconfigured where no language model is set, Cancelled if it was cancelled.
+        program or tier and for options that the optimizer does not have, Misconfigured where
+        no language model is set, Cancelled if it was cancelled.
         """
         async with self._database.transaction() as session:
             fresh = await records.accept(session, payload)
             if fresh:
                 self._library.registered(payload.program)
                 lm.require(self._settings)
+                self._check_choice(payload)
                 await session.exec(
                     insert(OptimizationJob).values(
                         id=payload.id,
                         user_id=payload.user_id,
                         program=payload.program,
                         tier=payload.tier,
+                        optimizer=payload.optimizer,
+                        options=payload.options or None,
                         state="queued",
                     )
                 )
@@ -97,6 +102,15 @@ class Optimization:
             return await run.perform(claim)
         finally:
             await self._after(job_id, claim.batch_id)
+
+    def _check_choice(self, payload: OptimizeUser) -> None:
+        """Raise Refused for an unknown tier, or options that the optimizer does not take."""
+        if payload.tier is not None:
+            Table.from_settings(self._settings).band(payload.tier)
+        if payload.optimizer is not None:
+            from bespoke_workers.optimization import options
+
+            options.check(payload.optimizer, payload.options)
 
     async def reap(self) -> None:
         """Send again, end, answer and top up whatever a dead worker left behind."""

@@ -1,6 +1,6 @@
 """Who is in a batch: users of the tier with something new to learn from, page by page."""
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, and_, exists, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,16 +9,15 @@ from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import uuid7
-from bespoke_schemas.optimization import Tier
 from bespoke_workers.database.tables import Batch, Learner, OptimizationJob
-from bespoke_workers.optimization import tiers
 from bespoke_workers.optimization.batch_statements import OPEN_RUNS
+from bespoke_workers.optimization.tiers import FEWEST_EXAMPLES, Table
 
 PAGE: Final = 2000
 """Learners that one transaction looks at, whether or not they are eligible."""
 
 
-async def plan_page(session: AsyncSession, batch: Batch) -> bool:
+async def plan_page(session: AsyncSession, batch: Batch, table: Table) -> bool:
     """Write the rows of the next page's users; False if there was no further page.
 
     The batch's row is locked by the caller, and remembers how far it was planned.
@@ -27,7 +26,7 @@ async def plan_page(session: AsyncSession, batch: Batch) -> bool:
         col(Learner.program) == batch.program, col(Learner.user_id) > batch.planned_through
     )
     seen = page.order_by(col(Learner.user_id)).limit(PAGE).subquery()
-    eligible = _eligible(seen.c, batch)
+    eligible = _eligible(seen.c, batch, table)
     connection = await session.connection()
     judged = select(seen.c.user_id, eligible).order_by(seen.c.user_id)
     users = (await connection.execute(judged)).all()
@@ -40,17 +39,18 @@ async def plan_page(session: AsyncSession, batch: Batch) -> bool:
     return True
 
 
-def _eligible(learner: ReadOnlyColumnCollection[str, Any], batch: Batch) -> ColumnElement[bool]:
-    tier = cast("Tier", batch.tier)
-    if tiers.optimizer_of(tier) is None:
+def _eligible(
+    learner: ReadOnlyColumnCollection[str, Any], batch: Batch, table: Table
+) -> ColumnElement[bool]:
+    if batch.tier not in table.optimized:
         return literal(False)
-    fewest, beyond = tiers.bounds(tier)
+    fewest, beyond = table.bounds(batch.tier)
     by_count = and_(
-        learner.tier.is_(None),
+        or_(learner.tier.is_(None), learner.tier.not_in(table.names)),
         learner.example_count >= fewest,
         learner.example_count < beyond if beyond is not None else literal(True),
     )
-    by_hand = and_(learner.tier == tier, learner.example_count >= tiers.FEWEST_EXAMPLES)
+    by_hand = and_(learner.tier == batch.tier, learner.example_count >= FEWEST_EXAMPLES)
     new = learner.added_total - learner.optimized_total
     return and_(or_(by_count, by_hand), new >= batch.min_new_examples, ~_runs(learner, batch))
 

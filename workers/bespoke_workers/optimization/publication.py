@@ -9,12 +9,11 @@ from sqlalchemy import func, update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_schemas.optimization import Optimized, OptimizeUser, Tier
+from bespoke_schemas.optimization import Optimized, Optimizer, OptimizeUser, Tier
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner, ProgramVersion
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import tiers
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.run import Improvement
 from bespoke_workers.optimization.usage import Spent
@@ -36,6 +35,8 @@ class Material:
     learned_from: int
     tier: Tier
     in_use: ProgramVersion | None
+    optimizer: Optimizer | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     base: ProgramVersion | None = None
     began: float = field(default_factory=time.monotonic)
 
@@ -172,6 +173,8 @@ def _id(version: ProgramVersion | None) -> UUID | None:
 def _metadata(material: Material, improvement: Improvement) -> dict[str, Any]:
     """Return what is told of a version beside its result: also with which base it was scored."""
     metadata: dict[str, Any] = {"failed_lm_calls": improvement.failed_calls}
+    if material.options:
+        metadata["options"] = material.options
     if material.base is not None:
         metadata["base_id"] = str(material.base.id)
     return metadata
@@ -183,7 +186,7 @@ def _optimized(
     comparison = improvement.comparison
     return material.unchanged(comparison.reason).model_copy(
         update={
-            "optimizer": tiers.optimizer_of(material.tier),
+            "optimizer": material.optimizer,
             "score_before": comparison.before,
             "score_after": comparison.after,
             "held_out": comparison.held_out,
@@ -193,6 +196,7 @@ def _optimized(
             "prompt_tokens": spent.prompt_tokens,
             "completion_tokens": spent.completion_tokens,
             "cost_usd": round(spent.cost_usd, 6),
+            "candidates": improvement.candidates,
         }
     )
 

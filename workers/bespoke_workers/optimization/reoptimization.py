@@ -6,7 +6,7 @@ where the first one was lost.
 """
 
 import hashlib
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import insert
@@ -17,8 +17,8 @@ from bespoke_schemas.optimization import OptimizeUser, Tier
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner, OptimizationJob
-from bespoke_workers.optimization import tiers
 from bespoke_workers.optimization.dispatch import Dispatch
+from bespoke_workers.optimization.tiers import Table
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.settings import Settings
 
@@ -30,6 +30,7 @@ class Reoptimization:
 
     def __init__(self, database: Database, settings: Settings, outbox: Outbox) -> None:
         self._settings = settings
+        self._table = Table.from_settings(settings)
         self._dispatch = Dispatch(database, outbox, max_attempts=settings.max_deliveries)
 
     def missing(self, learner: Learner) -> int | None:
@@ -38,13 +39,13 @@ class Reoptimization:
             every=self._settings.reoptimize_every,
             minimum=self._settings.reoptimize_minimum,
             count=learner.example_count,
-            fewest=_fewest(cast("Tier | None", learner.tier)),
+            fewest=self._table.fewest_for(learner.tier),
             new=learner.added_total - max(learner.optimized_total, learner.requested_total),
         )
 
     def tier_for(self, count: int) -> Tier:
         """Return the tier that follows from a number of examples."""
-        return tiers.tier_for(count)
+        return self._table.tier_for(count)
 
     async def write_if_due(
         self, session: AsyncSession, learner: Learner, cause: UUID
@@ -58,7 +59,7 @@ class Reoptimization:
             return None
         if await _is_under_way(session, learner):
             return None
-        tier = cast("Tier | None", learner.tier)
+        tier = learner.tier if learner.tier in self._table.names else None
         payload = OptimizeUser(
             id=follow_up(cause), user_id=learner.user_id, program=learner.program, tier=tier
         )
@@ -99,13 +100,6 @@ def follow_up(cause: UUID) -> UUID:
     random = hashlib.sha256(cause.bytes + b"optimize").digest()[:8]
     value = (cause.int >> 64 << 64) | int.from_bytes(random)
     return UUID(int=(value & ~(0x3 << 62)) | (0x2 << 62))
-
-
-def _fewest(by_hand: Tier | None) -> int | None:
-    """Return with how many examples something is optimized; None if the tier never does."""
-    if by_hand is None:
-        return tiers.first_optimized()
-    return None if tiers.optimizer_of(by_hand) is None else tiers.FEWEST_EXAMPLES
 
 
 async def _is_under_way(session: AsyncSession, learner: Learner) -> bool:

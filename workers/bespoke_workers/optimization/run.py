@@ -1,17 +1,18 @@
 """One user's run, from scoring the version in use to scoring the new one. Knows no database."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import dspy
 
+from bespoke_schemas.optimization import Candidate, Optimizer
 from bespoke_workers.errors import BespokeError, Refused
 from bespoke_workers.optimization import lm_cache
 from bespoke_workers.optimization.comparison import Comparison, compare
 from bespoke_workers.optimization.lm import CALL_SECONDS
 from bespoke_workers.optimization.lm_cache import JobCache
-from bespoke_workers.optimization.optimizers import compile_program
+from bespoke_workers.optimization.optimizers import Compiled, compile_program
 from bespoke_workers.optimization.scoring import score
 from bespoke_workers.optimization.silence import silenced
 from bespoke_workers.optimization.split import Split
@@ -29,10 +30,11 @@ class Assignment:
     """What one run has to do: two modules of the same program, of which nobody else knows."""
 
     program: Program
-    optimizer: str
+    optimizer: Optimizer
     in_use: Any
     student: Any
     examples: Split
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Improvement:
     module: Any
     comparison: Comparison
     failed_calls: int
+    candidates: tuple[Candidate, ...] = ()
 
 
 def improve(
@@ -78,20 +81,25 @@ def _improve(assignment: Assignment, watch: Watch) -> Improvement:
     watch.begin("scoring the version in use", len(held_out))
     before = score(program, assignment.in_use, held_out, watch, THREADS)
     watch.begin(assignment.optimizer)
-    module = _compiled(assignment, watch)
+    compiled = _compiled(assignment, watch)
     watch.begin("scoring the new version", len(held_out))
-    after = score(program, module, held_out, watch, THREADS)
+    after = score(program, compiled.module, held_out, watch, THREADS)
     comparison = compare(before, after)
     if comparison is None:
         raise Refused(f"no held-out example was answered for both versions: {watch.failure()}")
-    return Improvement(module, comparison, watch.failed_calls.total())
+    failed_calls = watch.failed_calls.total()
+    return Improvement(compiled.module, comparison, failed_calls, compiled.candidates)
 
 
-def _compiled(assignment: Assignment, watch: Watch) -> Any:
+def _compiled(assignment: Assignment, watch: Watch) -> Compiled:
     train = _examples(assignment.examples.train, assignment.program.inputs)
     try:
         return compile_program(
-            assignment.optimizer, assignment.student, assignment.program.metric, train
+            assignment.optimizer,
+            assignment.student,
+            assignment.program.metric,
+            train,
+            assignment.options,
         )
     except BespokeError:
         raise

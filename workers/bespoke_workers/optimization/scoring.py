@@ -10,6 +10,7 @@ from dspy.utils.parallelizer import ParallelExecutor
 
 from bespoke_workers.errors import Refused
 from bespoke_workers.optimization.comparison import Score
+from bespoke_workers.optimization.metrics import score_of
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.programs.registry import Program
 
@@ -44,7 +45,7 @@ def score(
             watch.advance()
         answered[True] += 1
         try:
-            return _number(program.metric(example, prediction))
+            return _number(score_of(program.metric(example, prediction)))
         except Exception as error:  # noqa: BLE001  # and so may its metric
             errors[f"the metric of {program.name!r} raised {type(error).__name__}"] += 1
             return 0.0

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from uuid import UUID
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_schemas.optimization import BatchSummary, Tier
+from bespoke_schemas.optimization import BatchSummary
 from bespoke_workers.database.tables import Batch
 from bespoke_workers.optimization import batch_statements as statements
 
@@ -83,7 +83,7 @@ async def summarize(session: AsyncSession, batch: Batch) -> BatchSummary:
     return BatchSummary(
         batch_id=batch.id,
         program=batch.program,
-        tier=cast("Tier", batch.tier),
+        tier=batch.tier,
         eligible=found.users,
         promoted=found.promoted,
         unchanged=found.unchanged,

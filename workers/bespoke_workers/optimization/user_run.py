@@ -1,19 +1,19 @@
 """One claimed row from its claim to its end."""
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from sqlmodel import select
 
-from bespoke_schemas.optimization import Optimized, OptimizeUser, Tier
+from bespoke_schemas.optimization import Optimized, Optimizer, OptimizeUser
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner
 from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, UnexpectedFailure
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
-from bespoke_workers.optimization import lm, lm_cache_folders, tiers
+from bespoke_workers.optimization import lm, lm_cache_folders
 from bespoke_workers.optimization.checkpoints import RunCheckpoints
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
@@ -22,6 +22,7 @@ from bespoke_workers.optimization.run import Assignment, Improvement, improve
 from bespoke_workers.optimization.split import split
 from bespoke_workers.optimization.stopping import Budget, LostLease, Stop
 from bespoke_workers.optimization.supervision import Supervision
+from bespoke_workers.optimization.tiers import FEWEST_EXAMPLES, Table
 from bespoke_workers.optimization.usage import Spent, Usage
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
@@ -49,6 +50,7 @@ class UserRun:
         self._library = library
         self._examples = examples
         self._leases = leases
+        self._table = Table.from_settings(settings)
         self._publication = Publication(database, library, leases, auto_save=settings.auto_save)
         every = settings.checkpoint_every if settings.save_intermediate_results else None
         self._checkpoints = RunCheckpoints(database, library, leases, every)
@@ -84,43 +86,59 @@ class UserRun:
 
     async def _optimize(self, claim: Claim, stop: Stop, supervision: Supervision) -> Optimized:
         material = await self._material(claim)
-        count, optimizer = len(material.examples), tiers.optimizer_of(material.tier)
+        count, optimizer = len(material.examples), material.optimizer
         if optimizer is None:
-            fewest = tiers.first_optimized()
+            return await self._publication.nothing_tried(material, self._no_optimizer(material))
+        if count < FEWEST_EXAMPLES:
             return await self._publication.nothing_tried(
-                material, f"{count} examples; optimizing begins at {fewest}"
-            )
-        if count < tiers.FEWEST_EXAMPLES:
-            return await self._publication.nothing_tried(
-                material, f"{count} examples; {optimizer} needs {tiers.FEWEST_EXAMPLES} at least"
+                material, f"{count} examples; {optimizer} needs {FEWEST_EXAMPLES} at least"
             )
         improvement, spent = await self._improve(material, optimizer, stop, supervision)
         return await self._publication.publish(material, improvement, spent)
 
+    def _no_optimizer(self, material: Material) -> str:
+        count, fewest = len(material.examples), self._table.first_optimized()
+        if count < fewest:
+            return f"{count} examples; optimizing begins at {fewest}"
+        return f"{count} examples; tier {material.tier!r} has no optimizer"
+
     async def _material(self, claim: Claim) -> Material:
         async with self._database.transaction() as session:
-            learned_from = await session.exec(
-                select(Learner.added_total).where(
+            found = await session.exec(
+                select(Learner.added_total, Learner.tier).where(
                     Learner.user_id == claim.user_id, Learner.program == claim.program
                 )
             )
+            learned_from, by_hand = found.first() or (0, None)
             examples = await self._examples.for_training(session, claim.user_id, claim.program)
+            tier = claim.tier or self._table.tier_for(len(examples), by_hand)
+            optimizer, options = self._chosen(claim, tier)
             return Material(
                 claim=claim,
                 examples=examples,
-                learned_from=learned_from.first() or 0,
-                tier=cast("Tier", claim.tier or tiers.tier_for(len(examples))),
+                learned_from=learned_from,
+                tier=tier,
+                optimizer=optimizer,
+                options=options,
                 in_use=await self._library.active(session, claim.user_id, claim.program),
                 base=await self._library.base_for(session, claim.program, None),
             )
 
+    def _chosen(self, claim: Claim, tier: str) -> tuple[Optimizer | None, dict[str, Any]]:
+        """Return the optimizer that was asked for, else the tier's, with its options."""
+        if claim.optimizer is not None:
+            return claim.optimizer, claim.options or {}
+        band = self._table.band(tier)
+        return band.optimizer, band.options
+
     async def _improve(
-        self, material: Material, optimizer: str, stop: Stop, supervision: Supervision
+        self, material: Material, optimizer: Optimizer, stop: Stop, supervision: Supervision
     ) -> tuple[Improvement, Spent]:
         claim = material.claim
         assignment = Assignment(
             program=self._library.registered(claim.program),
             optimizer=optimizer,
+            options=material.options,
             in_use=self._module_in_use(material),
             student=self._library.student_for(claim.program, material.base),
             examples=split(material.examples, seed=f"{claim.user_id}/{claim.program}"),

@@ -59,6 +59,12 @@ async def resume_batch(
     return await this.pausing.resume(payload)
 
 
+@serves(optimization.SetTier)
+async def set_tier(payload: optimization.SetTier, this: Runtime) -> optimization.TierSet:
+    """Give a user a tier by hand."""
+    return await this.given_tiers.set(payload)
+
+
 @internal(RUN_OPTIMIZATION, acks_late=False, seconds=None, answers=True)
 async def run(this: Runtime, job_id: str) -> Outcome | None:
     """Run one row; None where another worker has it or it has ended."""

@@ -41,6 +41,8 @@ class OptimizationJob(SQLModel, table=True):
     user_id: str = Field(sa_type=Text)
     program: str = Field(sa_type=Text)
     tier: str | None = Field(default=None, sa_type=Text)  # asked for; None: by the amount of data
+    optimizer: str | None = Field(default=None, sa_type=Text)  # asked for; None: the tier's
+    options: dict[str, Any] | None = Field(default=None, sa_column=maybe_json())  # of it
     batch_id: UUID | None = Field(default=None, foreign_key="batch.id")
     # planned, queued, running, then succeeded, failed, parked, cancelled or skipped
     state: str = Field(sa_type=Text)
