@@ -51,6 +51,28 @@ def test_a_batch_is_listed_shown_and_followed_to_its_end(
     assert "ada" not in json.dumps(shown)
 
 
+def test_a_batch_is_paused_and_goes_on_through_the_queue(
+    bespoke: Bespoke, start_worker: StartWorker, learning_env: dict[str, str]
+) -> None:
+    start_worker("optimization,reads,upkeep", env=learning_env)
+    batch_id = asyncio.run(_running(bespoke.env["BESPOKE_DATABASE_URL"]))
+    paused = json.loads(bespoke("batches", "pause", batch_id, "--json").stdout)
+    assert paused["paused"] is True
+    assert (
+        json.loads(bespoke("batches", "list", "--json").stdout)["batches"][0]["state"] == "paused"
+    )
+
+    resumed = json.loads(bespoke("batches", "resume", batch_id, "--json").stdout)
+
+    assert resumed["resumed"] is True
+    ended = bespoke("batches", "watch", batch_id, "--json").stdout.splitlines()[-1]
+    assert json.loads(ended)["runs"] == {"succeeded": 1}  # with no example, nothing is tried
+    begun = json.loads(bespoke("batches", "optimize-all", "support", "--json").stdout)["batches"]
+    for each in begun:
+        last = bespoke("batches", "watch", each["batch_id"], "--json").stdout.splitlines()[-1]
+        assert json.loads(last)["batch"]["tier"] == each["tier"]
+
+
 def test_ctrl_c_leaves_a_batch_running(bespoke: Bespoke, start_worker: StartWorker) -> None:
     start_worker("reads")
     line = bespoke.refused("batches", "watch", str(uuid4()), code=1)

@@ -11,7 +11,7 @@ import pytest
 from bespoke_schemas.examples import AddMany
 from bespoke_schemas.optimization import BatchSummary, OptimizeTier
 from bespoke_workers.errors import Misconfigured, Refused, Transient
-from bespoke_workers.optimization import planning
+from bespoke_workers.optimization import batches, planning
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import MODULE, PROGRAM, Worker, until, working
@@ -227,6 +227,21 @@ async def test_a_planner_that_died_midway_is_gone_on_with(
             summary = worker.outbox.succeeded[payload.id]
             assert isinstance(summary, BatchSummary)
             assert summary.eligible == 9
+
+
+@in_loop
+async def test_the_reaper_plans_what_a_planner_did_not_come_to(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "PAGE", 2)
+    monkeypatch.setattr(batches, "PLAN_SECONDS", 0.0)
+    async with working(database_url, tmp_path, lm="http://127.0.0.1:1") as worker:
+        await class_of(worker, 7)
+        assert await worker.batches.plan(tonight(max_concurrent=1)) is None
+        assert len(await planned(worker)) == 2
+        await worker.optimization.reap()
+        assert len(await planned(worker)) == 7
+        assert await worker.execute("SELECT state FROM batch") == ["running"]
 
 
 @in_loop

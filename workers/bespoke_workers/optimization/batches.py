@@ -37,6 +37,10 @@ from bespoke_workers.settings import Settings
 
 OPEN: Final = ("planning", "running")
 TELL_SECONDS: Final = 1.0
+PLAN_SECONDS: Final = 60.0
+"""For so long a planner plans by itself: its job is a short one, and stopped after two minutes."""
+REAP_PLAN_SECONDS: Final = 5.0
+"""For so long the reaper goes on with each batch that is not planned to its end."""
 
 _log = structlog.get_logger("bespoke.optimization")
 
@@ -63,18 +67,25 @@ class Batches:
             other = await self._begin(session, payload)
         if other is not None:
             return other
-        while await self._plan_page(payload):
-            await self.top_up(payload.id)
-        await self.top_up(payload.id)
+        await self._plan(payload.id, PLAN_SECONDS)
         return await self._ended(payload)
 
     async def top_up_open(self) -> None:
-        """Top up every batch that has not ended."""
+        """Top up every batch that has not ended; plan those whose planner did not end it."""
         async with self._database.transaction() as session:
             statement = select(Batch.id).where(col(Batch.state).in_(OPEN))
             batches = (await session.exec(statement)).all()
         for batch_id in batches:
+            await self._plan(batch_id, REAP_PLAN_SECONDS)
+
+    async def _plan(self, batch_id: UUID, seconds: float) -> None:
+        """Plan for so long, topping up after each page; what is left is for the reaper."""
+        until = time.monotonic() + seconds
+        while await self._plan_page(batch_id):
             await self.top_up(batch_id)
+            if time.monotonic() > until:
+                return
+        await self.top_up(batch_id)
 
     async def top_up(self, batch_id: UUID) -> None:
         """Queue as many of a batch's users as may be in flight; end it if none is left."""
@@ -167,10 +178,10 @@ class Batches:
         await records.complete(session, payload.id, OptimizeTier.task, "succeeded", result=summary)
         return summary
 
-    async def _plan_page(self, payload: OptimizeTier) -> bool:
+    async def _plan_page(self, batch_id: UUID) -> bool:
         """Plan the next page; False once the batch is planned."""
         async with self._database.transaction() as session:
-            batch = await locked(session, payload.id)
+            batch = await locked(session, batch_id)
             if batch is None or batch.state != "planning":
                 return False
             if await planning.plan_page(session, batch, self._table):

@@ -68,7 +68,8 @@ _ROLLBACK_TARGET = """EXISTS (
 )"""
 _OF_RUNNING_JOB = """EXISTS (
     SELECT FROM optimization_job j
-    WHERE j.id = v.checkpoint_of AND j.user_id = v.user_id AND j.state IN ('queued', 'running')
+    WHERE j.id = v.checkpoint_of AND j.user_id = v.user_id
+        AND j.state IN ('planned', 'queued', 'running')
 )"""
 _PROTECTED = f"({_IN_USE} OR {_ROLLBACK_TARGET} OR {_OF_RUNNING_JOB})"
 _GROUP = "user_id, program, is_checkpoint"
