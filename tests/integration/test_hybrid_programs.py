@@ -16,7 +16,7 @@ from examples.support_desk.prompts import Prompt
 from examples.support_desk.standin_lm import StandinLM
 from tests.hybrid_program import NAME, OWN, SHARED, Desk, same_label, worded
 from tests.integration.memory_workers import in_loop
-from tests.integration.optimizing import Worker, working
+from tests.integration.optimizing import GEPA, SEARCH, Worker, working
 
 MODULES = ("tests.hybrid_program",)
 
@@ -122,17 +122,19 @@ class Recorder:
         return answers.answer(prompt)
 
 
-@pytest.mark.parametrize("tier", ["basic", "advanced", "premium"])
+@pytest.mark.parametrize(
+    "asked", [{"tier": "basic"}, {"tier": "advanced"}, {"tier": "premium"}, SEARCH]
+)
 @in_loop
 async def test_an_optimizer_changes_what_is_own_and_nothing_else(
-    database_url: str, tmp_path: Path, tier: str
+    database_url: str, tmp_path: Path, asked: dict[str, Any]
 ) -> None:
     prompted = Recorder()
     with StandinLM(answer=prompted) as lm:
         async with working(database_url, tmp_path, lm=lm.url, programs=MODULES) as worker:
             base = await save(worker, "base", user_id=None)
             await worker.teach("ada", 24, program=NAME)
-            optimized = await worker.optimize("ada", program=NAME, tier=tier)
+            optimized = await worker.optimize("ada", program=NAME, **asked)
             assert optimized.promoted, optimized.reason
             ((instructions, demos),) = prompted.shared
             assert (instructions, len(demos)) == ("base", 1)
@@ -142,6 +144,25 @@ async def test_an_optimizer_changes_what_is_own_and_nothing_else(
             assert list(version.state) == [OWN]
             assert version.metadata["base_id"] == str(base.program_id)
             assert (await words(worker))[SHARED] == "base"
+
+
+@in_loop
+async def test_gepa_rewrites_what_is_own_and_nothing_else(
+    database_url: str, tmp_path: Path
+) -> None:
+    prompted = Recorder()
+    with StandinLM(answer=prompted) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, programs=MODULES) as worker:
+            await save(worker, "base", user_id=None)
+            await worker.teach("ada", 24, program=NAME)
+            await worker.optimize("ada", program=NAME, **GEPA)
+            ((instructions, demos),) = prompted.shared
+            assert (instructions, len(demos)) == ("base", 1)
+            assert len(prompted.own) > 1
+            (state,) = await worker.execute(
+                "SELECT state FROM program_version WHERE user_id = 'ada'"
+            )
+            assert list(state) == [OWN]
 
 
 @in_loop

@@ -86,6 +86,15 @@ def test_a_tier_given_by_hand_stands_above_the_examples_as_long_as_there_is_such
     assert STANDARD.tier_for(500, by_hand="starting") == "premium"
 
 
+@pytest.mark.parametrize(
+    ("by_hand", "fewest"), [(None, 10), ("starting", 10), ("premium", 4), ("none", None)]
+)
+def test_whoever_was_given_a_tier_is_optimized_with_as_few_examples_as_can_be_split(
+    by_hand: str | None, fewest: int | None
+) -> None:
+    assert STANDARD.fewest_for(by_hand) == fewest
+
+
 def test_a_tier_that_is_not_in_the_table_is_refused_with_those_that_are() -> None:
     with pytest.raises(Refused, match="unknown tier 'gold'; BESPOKE_TIERS has none, basic, adv"):
         STANDARD.band("gold")
