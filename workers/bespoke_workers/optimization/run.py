@@ -1,7 +1,9 @@
 """One user's run, from scoring the version in use to scoring the new one. Knows no database."""
 
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import dspy
@@ -94,12 +96,15 @@ def _improve(assignment: Assignment, watch: Watch) -> Improvement:
 def _compiled(assignment: Assignment, watch: Watch) -> Compiled:
     train = _examples(assignment.examples.train, assignment.program.inputs)
     try:
-        return compile_program(
-            assignment.optimizer,
-            assignment.student,
-            assignment.program.metric,
-            train,
-            assignment.options,
+        return _left_clean(
+            partial(
+                compile_program,
+                assignment.optimizer,
+                assignment.student,
+                assignment.program.metric,
+                train,
+                assignment.options,
+            )
         )
     except BespokeError:
         raise
@@ -109,6 +114,18 @@ def _compiled(assignment: Assignment, watch: Watch) -> Compiled:
             f"{assignment.optimizer} raised {type(error).__name__} while it optimized "
             f"{assignment.program.name!r}{because}"
         ) from None
+
+
+def _left_clean(compiling: Callable[[], Compiled]) -> Compiled:
+    """Compile; where that raises, let go of what the optimizer held, while it is still silent.
+
+    GEPA leaves its progress bar open then, which would be printed once the error is forgotten.
+    """
+    try:
+        return compiling()
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
 
 
 def _examples(fields: Sequence[Mapping[str, Any]], inputs: Sequence[str]) -> list[Any]:
