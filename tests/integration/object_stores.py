@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from urllib.request import urlopen
 
 import pytest
@@ -68,6 +69,8 @@ def gcs_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Run a GCS server with one bucket, to which the environment leads; yield its address."""
     from gcp_storage_emulator.server import create_server
 
+    # Its own serves one connection at a time: a second one waits for the first to be closed.
+    monkeypatch.setattr("http.server.HTTPServer", ThreadingHTTPServer)
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
     server.start()
     try:
