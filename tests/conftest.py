@@ -42,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[HERMETIC_HOME] = home
     os.environ["BESPOKE_HOME"] = str(home / "bespoke")
     os.environ["DSPY_CACHEDIR"] = str(home / "dspy")
+    # gcsfs reads it when it is imported; else it asks Google what kind of bucket it has.
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 

@@ -76,8 +76,6 @@ def gcs_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     try:
         _, port = server._api._httpd.server_address
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        # It would ask Google's own servers what kind of bucket it is.
-        monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         monkeypatch.setenv("FSSPEC_GS_TOKEN", "anon")
         monkeypatch.setenv("FSSPEC_GS_PROJECT", "bespoke")
         forget_file_systems()
