@@ -17,7 +17,7 @@ import psutil
 from benchmarks.bench import Figure, Servers, servers
 from bespoke_client import Client, Job, exports
 from bespoke_schemas.payload import Result
-from bespoke_workers.app import EXPORT_SECONDS
+from bespoke_workers.configuration import EXPORT_SECONDS
 
 PROGRAMS = 10_000
 WARM = 50

@@ -25,10 +25,10 @@ LOOK = """
 import importlib, json, sys
 from datetime import datetime
 from celery.beat import Scheduler
-from bespoke_workers import app
+from bespoke_workers import app, configuration
 from bespoke_workers.settings import Settings
 
-for name in app.TASK_MODULES:
+for name in configuration.TASK_MODULES:
     importlib.import_module(f"bespoke_workers.tasks.{name}")
 last = datetime.fromisoformat(sys.argv[1])
 

@@ -63,7 +63,7 @@ main()
 IMPORT_TASKS = """
 import importlib, sys
 import bespoke_workers.app
-for name in bespoke_workers.app.TASK_MODULES:
+for name in bespoke_workers.configuration.TASK_MODULES:
     importlib.import_module(f"bespoke_workers.tasks.{name}")
 print(",".join(sorted({name.partition(".")[0] for name in sys.modules})))
 """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bespoke_schemas.optimization import Optimizer
-from bespoke_workers import app
+from bespoke_workers import configuration
 from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.optimization.tiers import RECOMMENDED, STANDARD, Table
 from bespoke_workers.settings import Settings
@@ -121,7 +121,7 @@ def test_a_tier_that_is_not_in_the_table_is_refused_with_those_that_are() -> Non
 )
 def test_a_wrong_table_is_one_line_at_the_start(table: Any, told: str, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as refused:
-        app._check_tiers(set_to(table, tmp_path))
+        configuration.check_tiers(set_to(table, tmp_path))
 
     line = str(refused.value)
     assert line.startswith("BESPOKE_TIERS: ")
@@ -131,8 +131,12 @@ def test_a_wrong_table_is_one_line_at_the_start(table: Any, told: str, tmp_path:
 
 def test_each_tier_that_optimizes_has_its_batch_at_night(tmp_path: Path) -> None:
     def batches(table: Any) -> set[str]:
-        entries = app._beat_entries(set_to(table, tmp_path)).values()
-        return {entry["kwargs"]["tier"] for entry in entries if entry["task"] == app.NIGHTLY_TIER}
+        entries = configuration.beat_entries(set_to(table, tmp_path)).values()
+        return {
+            entry["kwargs"]["tier"]
+            for entry in entries
+            if entry["task"] == configuration.NIGHTLY_TIER
+        }
 
     assert batches("standard") == {"basic", "advanced", "premium"}
     assert batches("recommended") == {"starting", "basic", "advanced", "premium"}

@@ -3,7 +3,8 @@
 from typing import Any
 
 from bespoke_schemas import Payload, exports
-from bespoke_workers.app import EXPORT_SECONDS, serves
+from bespoke_workers.app import serves
+from bespoke_workers.configuration import EXPORT_SECONDS
 from bespoke_workers.errors import Transient
 from bespoke_workers.runtime import Runtime
 from bespoke_workers.tasks.telling import to_watchers

@@ -3,7 +3,8 @@
 from uuid import UUID
 
 from bespoke_schemas import optimization
-from bespoke_workers.app import RUN_OPTIMIZATION, Outcome, internal, serves
+from bespoke_workers.app import Outcome, internal, serves
+from bespoke_workers.configuration import RUN_OPTIMIZATION
 from bespoke_workers.runtime import Runtime
 
 

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from bespoke_workers.app import (
+from bespoke_workers.app import internal
+from bespoke_workers.configuration import (
     GO_ON,
     NIGHTLY_AGE,
     NIGHTLY_CLEANUP,
@@ -11,7 +12,6 @@ from bespoke_workers.app import (
     REAP,
     REEMBED,
     TRACK,
-    internal,
 )
 from bespoke_workers.runtime import Runtime
 
