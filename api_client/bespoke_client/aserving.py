@@ -1,14 +1,13 @@
 """``Programs`` for asyncio: the same surface, awaited."""
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from bespoke_client.aio import AsyncClient
 from bespoke_client.errors import BrokerUnavailable
+from bespoke_client.per_process import PerProcess
 from bespoke_client.serving import LONGEST, Flight
 from bespoke_client.shelf import SIZE, TIMEOUT, TTL, ServingStats, Shelf, Shelved, advance
 from bespoke_schemas.program_state import Key
@@ -29,30 +28,21 @@ class AsyncPrograms:
         size: int = SIZE,
         timeout: float = TIMEOUT,
     ) -> None:
-        self._client = client
-        self._make = partial(Shelf, register, ttl, size)
-        self._timeout = timeout
-        self._serving: dict[int, _Serving] = {}
+        self._serving = PerProcess(lambda: _Serving(client, Shelf(register, ttl, size), timeout))
 
     async def for_user(
         self, program: str, user_id: str | None = None, *, strict: bool = False
     ) -> Any:
         """Return the program with the state that the user has in use; see Programs.for_user."""
-        return await self._here().serve((program, user_id), strict)
+        return await self._serving.here().serve((program, user_id), strict)
 
     def forget(self, user_id: str | None = None) -> None:
         """Load a user's programs anew at the next call. Nothing to await; see Programs.forget."""
-        self._here().forget(user_id)
+        self._serving.here().forget(user_id)
 
     def stats(self) -> ServingStats:
         """Return what became of this process's calls. Nothing to await."""
-        return self._here().shelf.stats()
-
-    def _here(self) -> "_Serving":
-        pid = os.getpid()
-        return self._serving.get(pid) or self._serving.setdefault(
-            pid, _Serving(self._client, self._make(), self._timeout)
-        )
+        return self._serving.here().shelf.stats()
 
 
 class _Serving:

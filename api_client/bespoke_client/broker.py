@@ -1,6 +1,5 @@
 """Puts messages into Redis: the client's only door to Celery."""
 
-import os
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from kombu.connection import ConnectionPool
 from bespoke_client.errors import BrokerUnavailable
 from bespoke_client.message import Message
 from bespoke_client.outage import REDIS_ERRORS, Patience
+from bespoke_client.per_process import PerProcess
 from bespoke_client.settings import Address
 
 CHUNK = 500  # messages in one pipeline: what has to be sent again if the connection breaks
@@ -76,7 +76,7 @@ class RedisBroker:
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._lines: dict[int, _Lines] = {}
+        self._lines = PerProcess(lambda: _connect(address, timeout))
 
     def send(self, messages: Sequence[Message], *, ignore_result: bool) -> None:
         """Return once every message is in Redis.
@@ -98,7 +98,7 @@ class RedisBroker:
 
     def close(self) -> None:
         """Close this process's connections; a later message opens new ones."""
-        lines = self._lines.pop(os.getpid(), None)
+        lines = self._lines.pop()
         if lines is not None:
             lines.pool.force_close_all()
             lines.app.close()
@@ -106,7 +106,7 @@ class RedisBroker:
     def _persist(self, attempt: Callable[[Celery, Any], None], note: str) -> None:
         """Try until it worked or time is up. A second try may send a message twice."""
         patience = Patience(self._address, self._timeout, note=note)
-        lines = self._here()
+        lines = self._lines.here()
         while True:
             try:
                 with lines.pool.acquire(block=True) as line:
@@ -114,15 +114,6 @@ class RedisBroker:
                 return
             except REDIS_ERRORS as error:
                 time.sleep(patience.after(error))
-
-    def _here(self) -> _Lines:
-        """Return this process's lines; a socket inherited over a fork is never used."""
-        pid = os.getpid()
-        lines = self._lines.get(pid)
-        if lines is None:
-            # setdefault is atomic, and a lock could be held by a thread that the fork left out.
-            lines = self._lines.setdefault(pid, _connect(self._address, self._timeout))
-        return lines
 
 
 def _uncertain(sent: int, of: int) -> str:

@@ -6,7 +6,6 @@ for each user, in a thread of its own: no request waits longer than its timeout.
 
 import itertools
 import logging
-import os
 import queue
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from bespoke_client.client import Client
 from bespoke_client.errors import BespokeClientError, BrokerUnavailable, NotServed
+from bespoke_client.per_process import PerProcess
 from bespoke_client.shelf import SIZE, TIMEOUT, TTL, ServingStats, Shelf, Shelved, advance
 from bespoke_schemas.program_state import Key
 from bespoke_schemas.programs import LoadActive
@@ -45,10 +45,7 @@ class Programs:
         size: int = SIZE,
         timeout: float = TIMEOUT,
     ) -> None:
-        self._client = client
-        self._make = partial(Shelf, register, ttl, size)
-        self._timeout = timeout
-        self._serving: dict[int, _Serving] = {}
+        self._serving = PerProcess(lambda: _Serving(client, Shelf(register, ttl, size), timeout))
 
     def for_user(self, program: str, user_id: str | None = None, *, strict: bool = False) -> Any:
         """Return the program with the state that the user has in use, to call and to change.
@@ -59,7 +56,7 @@ class Programs:
         does not fit the class, the base's or the plain one. Each is logged as a warning, and
         with ``strict`` raises NotServed. Raises it too for a program that is not registered.
         """
-        return self._here().serve((program, user_id), strict)
+        return self._serving.here().serve((program, user_id), strict)
 
     def forget(self, user_id: str | None = None) -> None:
         """Load a user's programs anew at the next call; without a user, everybody's.
@@ -67,19 +64,11 @@ class Programs:
         For when this application moved the user's pointer, or erased the user; and the shared
         base's, which is part of everybody's programs.
         """
-        self._here().forget(user_id)
+        self._serving.here().forget(user_id)
 
     def stats(self) -> ServingStats:
         """Return what became of this process's calls."""
-        return self._here().shelf.stats()
-
-    def _here(self) -> "_Serving":
-        """Return what this process has; what came through a fork is left alone."""
-        pid = os.getpid()
-        # setdefault is atomic, and a lock could be held by a thread that the fork left out.
-        return self._serving.get(pid) or self._serving.setdefault(
-            pid, _Serving(self._client, self._make(), self._timeout)
-        )
+        return self._serving.here().shelf.stats()
 
 
 class Flight:

@@ -26,12 +26,6 @@ from tests.two_predictors import NAME, TRAP, hostile_state, tame_state
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
 def here(database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Side]:
     with side(database_url, tmp_path, runner) as made:
         yield made

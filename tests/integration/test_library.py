@@ -24,12 +24,6 @@ Seen = list[dict[str, Any]]
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
 def database(database_url: str, runner: asyncio.Runner) -> Iterator[Database]:
     database = Database(database_url, pool_size=8)
     yield database

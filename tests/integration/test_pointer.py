@@ -21,12 +21,6 @@ from tests.two_predictors import NAME, tame_state
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
 def database(database_url: str, runner: asyncio.Runner) -> Iterator[Database]:
     database = Database(database_url, pool_size=4)
     yield database

@@ -29,12 +29,6 @@ FINGERPRINT = program_state.fingerprint(Triage())
 
 
 @pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
 def here(database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Side]:
     (tmp_path / "storage").mkdir()
     with side(database_url, tmp_path / "storage", runner) as made:
