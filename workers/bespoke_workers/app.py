@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from bespoke_schemas import Payload, Result
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
-from bespoke_workers import settings
+from bespoke_workers import orphans, settings
 from bespoke_workers.configuration import (
     GO_ON,
     REEMBED,
@@ -305,6 +305,10 @@ def _tell_transport(sender: Any, **_: object) -> None:
     if get_implementation(sender.pool_cls).__module__ == "celery.concurrency.solo":
         options = sender.app.conf.broker_transport_options
         sender.app.conf.broker_transport_options = {**options, "tasks_in_loop": True}
+
+
+signals.worker_init.connect(orphans.parent.remember)
+signals.worker_process_init.connect(orphans.parent.follow)
 
 
 @signals.setup_logging.connect
