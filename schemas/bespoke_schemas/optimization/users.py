@@ -16,7 +16,12 @@ Tier = Name
 """The name of a tier. Which there are is up to ``BESPOKE_TIERS`` of the workers."""
 
 Optimizer = Literal[
-    "LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "MIPROv2", "GEPA"
+    "LabeledFewShot",
+    "KNNFewShot",
+    "BootstrapFewShot",
+    "BootstrapFewShotWithRandomSearch",
+    "MIPROv2",
+    "GEPA",
 ]
 
 

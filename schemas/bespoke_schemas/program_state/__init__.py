@@ -9,6 +9,8 @@ from bespoke_schemas.program_state.applying import apply, check_fits, dump, sepa
 from bespoke_schemas.program_state.copying import copier
 from bespoke_schemas.program_state.hybrid import Stored, assemble, own_part
 from bespoke_schemas.program_state.masters import Key, Master, Masters, Stats
+from bespoke_schemas.program_state.picking import Embeds, give_pool, pick, pools
+from bespoke_schemas.program_state.pool import Kind, Pool, embedded_text, pool_part
 from bespoke_schemas.program_state.refusal import StateRefused
 from bespoke_schemas.program_state.shape import (
     SIGNATURE_LIMIT,
@@ -16,14 +18,25 @@ from bespoke_schemas.program_state.shape import (
     predictors,
     signature_text,
 )
-from bespoke_schemas.program_state.whitelist import SELF, clean_state, shown
+from bespoke_schemas.program_state.whitelist import (
+    PICKS_LIMIT,
+    POOL_LIMIT,
+    SELF,
+    clean_state,
+    shown,
+)
 
 __all__ = [
+    "PICKS_LIMIT",
+    "POOL_LIMIT",
     "SELF",
     "SIGNATURE_LIMIT",
+    "Embeds",
     "Key",
+    "Kind",
     "Master",
     "Masters",
+    "Pool",
     "StateRefused",
     "Stats",
     "Stored",
@@ -33,8 +46,13 @@ __all__ = [
     "clean_state",
     "copier",
     "dump",
+    "embedded_text",
     "fingerprint",
+    "give_pool",
     "own_part",
+    "pick",
+    "pool_part",
+    "pools",
     "predictors",
     "separate",
     "shown",

@@ -4,9 +4,11 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bespoke_schemas.program_state import shape
+from bespoke_schemas.program_state.picking import give_pool
+from bespoke_schemas.program_state.pool import Pool
 from bespoke_schemas.program_state.refusal import StateRefused
 from bespoke_schemas.program_state.shape import predictors
-from bespoke_schemas.program_state.whitelist import clean_state, shown
+from bespoke_schemas.program_state.whitelist import POOL, clean_state, shown
 
 if TYPE_CHECKING:
     import dspy
@@ -24,7 +26,7 @@ def separate(module: "dspy.Module") -> "dspy.Module":
 
 
 def dump(module: "dspy.Module") -> dict[str, Any]:
-    """Return the module's state as it is stored: demos, instructions, fields' wording."""
+    """Return the module's state as it is stored: demos, pools, instructions, fields' wording."""
     return clean_state({name: each.dump_state() for name, each in predictors(module).items()})
 
 
@@ -70,8 +72,11 @@ def give(module: "dspy.Module", kept: Mapping[str, Any]) -> None:
     for name, part in kept.items():
         predictor = into[name]
         model, calibration = predictor.lm, getattr(predictor, "fields", {})
-        predictor.load_state({**part, "lm": None, "fields": calibration})
+        stated = {key: value for key, value in part.items() if key != POOL}
+        predictor.load_state({**stated, "lm": None, "fields": calibration})
         predictor.lm = model
+        if POOL in part:
+            give_pool(predictor, Pool(part[POOL]))
 
 
 def check_fits(

@@ -5,9 +5,14 @@ method. So a state is rebuilt from what makes a program a user's own, and nothin
 
     {predictor: {"demos": [{field: JSON}],
                  "signature": {"instructions": text,
-                               "fields": [{"prefix": text, "description": text}]}}}
+                               "fields": [{"prefix": text, "description": text}]},
+                 "pool": {"k": number, "inputs": [text], "embedder": text, "dim": number,
+                          "demos": [{field: JSON}], "vectors": base64 of float16}}}
+
+The pool, which most states lack, is what demos are picked from at each request.
 """
 
+import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +24,15 @@ SELF = "self"
 """The name of a bare ``dspy.Predict``'s one predictor, whose own dump has no names."""
 DEPTH_LIMIT = 64  # levels; JSON nested deeper is an attack on the parser, not a demo
 SHOWN = 60  # characters of a name that an error repeats
+POOL = "pool"
+POOL_LIMIT = 1000  # demos of a pool; as many as a user has examples, unless that is set higher
+PICKS_LIMIT = 100  # demos that one prompt shows
+INPUTS_LIMIT = 64  # names of a program's inputs
+EMBEDDER_LIMIT = 200  # characters of an embedder's name
+DIM_LIMIT = 8192  # numbers of a vector
+
+# The exponent of a float16 that is infinite or no number has all its bits set.
+_NOT_FINITE = bytes(high for high in range(256) if high & 0x7C == 0x7C)
 
 
 def clean_state(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,10 +71,59 @@ def _is_flat(state: Mapping[str, Any]) -> bool:
 def _predictor(entry: Mapping[str, Any], place: str) -> dict[str, Any]:
     demos = _list(entry.get("demos"), f"{place}.demos")
     signature = _object(entry.get("signature"), f"{place}.signature")
-    return {
-        "demos": [_demo(demo, f"{place}.demos[{n}]") for n, demo in enumerate(demos)],
+    kept: dict[str, Any] = {
+        "demos": _demos(demos, f"{place}.demos"),
         "signature": _signature(signature, f"{place}.signature"),
     }
+    if entry.get(POOL) is not None:
+        kept[POOL] = _pool(_object(entry[POOL], f"{place}.{POOL}"), f"{place}.{POOL}")
+    return kept
+
+
+def _pool(pool: Mapping[str, Any], place: str) -> dict[str, Any]:
+    demos = _list(pool.get("demos"), f"{place}.demos")
+    inputs = _list(pool.get("inputs"), f"{place}.inputs")
+    _within(len(demos), POOL_LIMIT, f"{place}.demos: as many")
+    _within(len(inputs), INPUTS_LIMIT, f"{place}.inputs: as many")
+    embedder = _text(pool.get("embedder"), f"{place}.embedder")
+    _within(len(embedder), EMBEDDER_LIMIT, f"{place}.embedder: as many characters")
+    dim = _within(pool.get("dim"), DIM_LIMIT, f"{place}.dim")
+    return {
+        "k": _within(pool.get("k"), PICKS_LIMIT, f"{place}.k"),
+        "inputs": [_text(name, f"{place}.inputs") for name in inputs],
+        "embedder": embedder,
+        "dim": dim,
+        "demos": _demos(demos, f"{place}.demos"),
+        "vectors": _vectors(pool.get("vectors"), len(demos) * dim, f"{place}.vectors"),
+    }
+
+
+def _vectors(value: Any, count: int, place: str) -> str:
+    """Return base64 of as many float16 as ``count``, all of them finite."""
+    text, size = _text(value, place), 2 * count
+    if len(text) != 4 * ((size + 2) // 3):  # before it is decoded: it may be long
+        raise StateRefused(f"{place}: expected {count} float16 as base64")
+    try:
+        raw = base64.b64decode(text.encode("ascii"), validate=True)
+    except ValueError:
+        raise StateRefused(f"{place}: is no base64") from None
+    if len(raw) != size:
+        raise StateRefused(f"{place}: expected {count} float16 as base64")
+    high = raw[1::2]  # little-endian
+    if len(high.translate(None, delete=_NOT_FINITE)) != len(high):
+        raise StateRefused(f"{place}: holds a number that is not finite")
+    return base64.b64encode(raw).decode()
+
+
+def _within(value: Any, most: int, place: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        shown_value = value if isinstance(value, int) else _kind(value)
+        raise StateRefused(f"{place}: got {shown_value!s:.20}, expected 1 to {most}")
+    return value
+
+
+def _demos(demos: Sequence[Any], place: str) -> list[dict[str, Any]]:
+    return [_demo(demo, f"{place}[{n}]") for n, demo in enumerate(demos)]
 
 
 def _signature(signature: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import dspy
 
 from bespoke_schemas.optimization import Candidate, Optimizer
-from bespoke_workers.optimization import metrics
+from bespoke_workers.optimization import knn, metrics
 from bespoke_workers.optimization.metrics import Metric
 from bespoke_workers.optimization.options import KINDS, divided
 
@@ -39,12 +39,18 @@ def compile_program(
     metric: Metric,
     train: Sequence[Any],
     options: Mapping[str, Any],
+    vectors: knn.Vectors | None = None,
 ) -> Compiled:
     """Compile ``student`` with the optimizer of that name on the examples of ``train``.
 
     Must run in the ``dspy.context`` of its job, with a student of which nobody else has a
-    reference, and options that were checked. Raises whatever the optimizer raises.
+    reference, and options that were checked. ``vectors`` are those of the examples, for an
+    optimizer that ``needs_vectors``. Raises whatever the optimizer raises.
     """
+    if optimizer == "KNNFewShot":
+        assert vectors is not None
+        scoring = metrics.scoring(metric)
+        return Compiled(knn.compile_program(student, scoring, train, vectors, **options))
     recipe = _RECIPES[optimizer]
     making, compiling = divided(optimizer, {**recipe.defaults(options), **options})
     built = KINDS[optimizer](**recipe.own(metric), **making)
@@ -54,6 +60,11 @@ def compile_program(
         vars(module).pop(report, None)
     ranked = sorted(candidates, key=lambda candidate: candidate.score, reverse=True)
     return Compiled(module, tuple(ranked[:CANDIDATES]))
+
+
+def needs_vectors(optimizer: Optimizer) -> bool:
+    """Whether the optimizer looks at which examples are alike."""
+    return optimizer == "KNNFewShot"
 
 
 def _all(train: list[Any]) -> dict[str, Any]:

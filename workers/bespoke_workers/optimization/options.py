@@ -12,6 +12,7 @@ import dspy
 from pydantic import TypeAdapter, ValidationError
 
 from bespoke_schemas.optimization import Optimizer
+from bespoke_schemas.program_state import PICKS_LIMIT
 from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.optimization.tiers import Table
 
@@ -20,6 +21,7 @@ MOST: Final = 10_000
 
 KINDS: Final[dict[Optimizer, type[Any]]] = {
     "LabeledFewShot": dspy.LabeledFewShot,
+    "KNNFewShot": dspy.KNNFewShot,
     "BootstrapFewShot": dspy.BootstrapFewShot,
     "BootstrapFewShotWithRandomSearch": dspy.BootstrapFewShotWithRandomSearch,
     "MIPROv2": dspy.MIPROv2,
@@ -33,9 +35,11 @@ _THE_RUN_S_OWN: Final = frozenset(
         "track_stats", "track_best_outputs", "use_wandb", "wandb_api_key", "wandb_init_kwargs",
         "use_mlflow", "gepa_kwargs", "instruction_proposer", "code_proposer",
         "component_selector", "restrict", "requires_permission_to_run", "provide_traceback",
-        "warn_on_score_mismatch",
+        "warn_on_score_mismatch", "vectorizer",
     }
 )  # fmt: skip
+_OF_KNN: Final = ("max_bootstrapped_demos", "metric_threshold")
+"""What KNNFewShot hands on to BootstrapFewShot, and means the same in a pool."""
 
 
 def check(optimizer: Optimizer, options: Mapping[str, Any]) -> None:
@@ -73,7 +77,11 @@ def divided(
 def _known(optimizer: Optimizer) -> dict[str, Any]:
     """Return the type of each option that an optimizer has."""
     kind = KINDS[optimizer]
-    return _parameters(kind.compile) | _parameters(kind.__init__)
+    known = _parameters(kind.compile) | _parameters(kind.__init__)
+    if optimizer == "KNNFewShot":
+        bootstrap = _parameters(dspy.BootstrapFewShot.__init__)
+        known |= {name: bootstrap[name] for name in _OF_KNN}
+    return known
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
@@ -103,6 +111,8 @@ def _check_value(optimizer: Optimizer, name: str, value: Any, kind: Any) -> None
 
 
 def _check_together(optimizer: Optimizer, options: Mapping[str, Any]) -> None:
+    if optimizer == "KNNFewShot" and not 1 <= options.get("k", 1) <= PICKS_LIMIT:
+        raise Refused(f"option 'k' of KNNFewShot: got {options['k']}; give 1 to {PICKS_LIMIT}")
     if optimizer == "MIPROv2":
         counted = [name for name in ("num_candidates", "num_trials") if name in options]
         if counted and options.get("auto") is not None:

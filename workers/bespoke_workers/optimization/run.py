@@ -12,6 +12,7 @@ from bespoke_schemas.optimization import Candidate, Optimizer
 from bespoke_workers.errors import BespokeError, Refused
 from bespoke_workers.optimization import lm_cache
 from bespoke_workers.optimization.comparison import Comparison, compare
+from bespoke_workers.optimization.knn import Vectors
 from bespoke_workers.optimization.lm import CALL_SECONDS
 from bespoke_workers.optimization.lm_cache import JobCache
 from bespoke_workers.optimization.optimizers import Compiled, compile_program
@@ -37,6 +38,7 @@ class Assignment:
     student: Any
     examples: Split
     options: Mapping[str, Any] = field(default_factory=dict)
+    vectors: Vectors | None = None  # of the examples, where something picks by them
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def _compiled(assignment: Assignment, watch: Watch) -> Compiled:
                 assignment.program.metric,
                 train,
                 assignment.options,
+                assignment.vectors,
             )
         )
     except BespokeError:

@@ -7,16 +7,19 @@ import structlog
 from sqlmodel import select
 
 from bespoke_schemas.optimization import Optimized, Optimizer, OptimizeUser
+from bespoke_schemas.program_state import pick, pools
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner
 from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, UnexpectedFailure
+from bespoke_workers.learning.embeddings import ExampleEmbeddings
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
 from bespoke_workers.optimization import lm, lm_cache_folders
 from bespoke_workers.optimization.checkpoints import RunCheckpoints
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
+from bespoke_workers.optimization.optimizers import needs_vectors
 from bespoke_workers.optimization.publication import Material, Publication
 from bespoke_workers.optimization.run import Assignment, Improvement, improve
 from bespoke_workers.optimization.split import split
@@ -49,6 +52,7 @@ class UserRun:
         self._outbox = outbox
         self._library = library
         self._examples = examples
+        self._embeddings = ExampleEmbeddings(database, settings)
         self._leases = leases
         self._table = Table.from_settings(settings)
         self._publication = Publication(database, library, leases, auto_save=settings.auto_save)
@@ -135,11 +139,18 @@ class UserRun:
         self, material: Material, optimizer: Optimizer, stop: Stop, supervision: Supervision
     ) -> tuple[Improvement, Spent]:
         claim = material.claim
+        program, in_use = self._library.registered(claim.program), self._module_in_use(material)
+        vectors = None
+        if needs_vectors(optimizer) or pools(in_use):
+            owned = (claim.user_id, claim.program)
+            vectors = await self._embeddings.of_user(*owned, program.inputs)
+            pick(in_use, vectors)
         assignment = Assignment(
-            program=self._library.registered(claim.program),
+            program=program,
             optimizer=optimizer,
             options=material.options,
-            in_use=self._module_in_use(material),
+            vectors=vectors,
+            in_use=in_use,
             student=self._library.student_for(claim.program, material.base),
             examples=split(material.examples, seed=f"{claim.user_id}/{claim.program}"),
         )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bespoke_schemas.program_state import Key, Master, Masters, Stats
+from bespoke_schemas.program_state import Key, Master, Masters, Stats, pick
 from bespoke_workers.database.portal import Portal, portal, wait
 from bespoke_workers.database.tables import ProgramVersion
 from bespoke_workers.errors import Refused, Transient
@@ -19,6 +19,7 @@ from bespoke_workers.observe import events, logging
 from bespoke_workers.programs import announcing
 from bespoke_workers.programs.in_use import InUse, Pointers, in_use, pointers
 from bespoke_workers.programs.library import Library
+from bespoke_workers.programs.requests import RequestEmbeds
 from bespoke_workers.programs.turns import Turns
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class _Serving:
         self._portal = portal
         self._library = Library(portal.database, portal.settings)
         self._turns = Turns()
+        self._requests = RequestEmbeds(portal.settings)
 
     def serve(self, program: str, user_id: str | None, *, strict: bool) -> "dspy.Module":
         alone = self._library.registered(program).own is None
@@ -135,8 +137,12 @@ class _Serving:
         problem: str | None,
     ) -> Master:
         """Make the master of a program with one of the versions that are there, or with none."""
+
+        def build() -> "dspy.Module":
+            return pick(self._library.module_for(program, version, there.base), self._requests)
+
         return Master(
-            partial(self._library.module_for, program, version, there.base),
+            build,
             made_of=_relevant(there.pointers, alone and not problem),
             state_bytes=version.size_bytes if version else 0,
             problem=problem,

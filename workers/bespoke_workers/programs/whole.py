@@ -15,6 +15,7 @@ from sqlmodel import col, delete, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import programs
+from bespoke_schemas.program_state import pick
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.database.portal import portal, wait
@@ -23,6 +24,7 @@ from bespoke_workers.errors import Misconfigured, Refused, Transient
 from bespoke_workers.observe import events
 from bespoke_workers.programs import pickling, pointer, sealing, versions
 from bespoke_workers.programs.library import Library
+from bespoke_workers.programs.requests import RequestEmbeds
 from bespoke_workers.settings import PREFIX, Settings
 from bespoke_workers.storage.failures import translated
 from bespoke_workers.storage.files import Kind, Writer, read_lines
@@ -98,7 +100,7 @@ class WholePrograms:
         content = await in_thread(self._read, self._place(row.id, row.user_id))
         sealing.check(row, content, signing_key)
         _check_versions(row)
-        return await in_thread(pickling.loaded, content)
+        return pick(await in_thread(pickling.loaded, content), RequestEmbeds(self._settings))
 
     async def list(self, payload: programs.ListWhole) -> programs.ListedWhole:
         """Return what there is of one owner, newest first."""

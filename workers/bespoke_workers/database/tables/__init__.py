@@ -12,7 +12,7 @@ from bespoke_workers.database.tables.compaction import (
 from bespoke_workers.database.tables.embedding import EmbedderTarget, MemoryReembedding, Reembedding
 from bespoke_workers.database.tables.erasure import Erasure
 from bespoke_workers.database.tables.jobs import Delivery, Job
-from bespoke_workers.database.tables.learning import Example, Learner
+from bespoke_workers.database.tables.learning import Example, ExampleEmbedding, Learner
 from bespoke_workers.database.tables.memories import Memory, MemoryArchive, MemorySpace, SpaceMember
 from bespoke_workers.database.tables.optimization import Batch, OptimizationJob
 from bespoke_workers.database.tables.programs import (
@@ -34,6 +34,7 @@ __all__ = [
     "EmbedderTarget",
     "Erasure",
     "Example",
+    "ExampleEmbedding",
     "Job",
     "Learner",
     "Memory",

@@ -7,9 +7,13 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     Column,
+    ForeignKey,
     Index,
+    Integer,
+    LargeBinary,
     Text,
     UniqueConstraint,
+    Uuid,
 )
 from sqlmodel import Field, SQLModel
 
@@ -52,3 +56,21 @@ class Example(SQLModel, table=True):
     fields: dict[str, Any] = Field(sa_column=json())
     digest: str = Field(sa_type=Text)
     created_at: datetime = Field(sa_column=moment(default=True))
+
+
+class ExampleEmbedding(SQLModel, table=True):
+    """An example's inputs as a vector: float16, little-endian, normalised.
+
+    It holds for the embedder and for the text that were embedded; ``digest`` is the text's.
+    """
+
+    __tablename__ = "example_embedding"
+
+    example_id: UUID = Field(
+        sa_column=Column(Uuid, ForeignKey("example.id", ondelete="CASCADE"), primary_key=True)
+    )
+    user_id: str = Field(sa_type=Text, index=True)
+    embedder: str = Field(sa_type=Text)
+    dim: int = Field(sa_column=Column(Integer, nullable=False))
+    digest: str = Field(sa_type=Text)
+    embedding: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
