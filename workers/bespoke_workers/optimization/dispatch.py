@@ -17,6 +17,7 @@ from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import Cancelled, Parked
 from bespoke_workers.optimization.held import is_held
 from bespoke_workers.optimization.leases import WHILE_IT_RAN
+from bespoke_workers.optimization.one_at_a_time import another_runs
 from bespoke_workers.outbox import Outbox
 
 FIRST_PATIENCE: Final = timedelta(seconds=5)
@@ -51,6 +52,20 @@ class Dispatch:
             self.send(due)
             if len(due) < PAGE:
                 return
+
+    async def send_next(self, user_id: str, program: str) -> None:
+        """Send what waited for the end of another run of the same user and program."""
+        row = OptimizationJob
+        waiting = select(row.id).where(
+            col(row.user_id) == user_id,
+            col(row.program) == program,
+            col(row.state) == "queued",
+            col(row.cancel_requested).is_(False),
+            ~is_held(),
+        )
+        async with self._database.transaction() as session:
+            job_ids = (await session.exec(waiting.order_by(col(row.id)))).all()
+        self.send(job_ids)
 
     async def end_abandoned(self) -> list[UUID]:
         """End rows whose worker died and that are not to be run again; return their ids."""
@@ -99,6 +114,7 @@ class Dispatch:
                 ),
                 col(row.cancel_requested).is_(False),
                 ~is_held(),
+                ~another_runs(),
             )
             .limit(PAGE)
             .with_for_update(skip_locked=True)

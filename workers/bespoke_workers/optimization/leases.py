@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, and_, func, or_, true, update
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -19,6 +20,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import BespokeError, Cancelled
 from bespoke_workers.optimization.held import is_held
+from bespoke_workers.optimization.one_at_a_time import another_runs
 from bespoke_workers.optimization.stopping import LostLease
 
 WHILE_IT_RAN = "cancelled while it ran"
@@ -62,7 +64,10 @@ class Leases:
         self._tracked = {"track_at": func.now()} if tracked else {}
 
     async def claim(self, job_id: UUID) -> Claim | None:
-        """Take a row that waits, or whose worker has died; None if there is nothing to take."""
+        """Take a row that waits, or whose worker has died; None if there is nothing to take.
+
+        Nor is there while another run of the same user and program is on its way.
+        """
         row = OptimizationJob
         abandoned = and_(col(row.state) == "running", col(row.lease_until) < func.now())
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
@@ -74,6 +79,7 @@ class Leases:
                 col(row.attempts) < self._max_attempts,
                 col(row.cancel_requested).is_(False),
                 ~is_held(),
+                ~another_runs(),
             )
             .values(
                 state="running",
@@ -85,8 +91,11 @@ class Leases:
             )
             .returning(*CLAIMED)
         )
-        async with self._database.autocommit() as connection:
-            found = (await connection.execute(statement)).one_or_none()
+        try:
+            async with self._database.autocommit() as connection:
+                found = (await connection.execute(statement)).one_or_none()
+        except IntegrityError:  # another run of the same user was claimed at the same moment
+            return None
         return None if found is None else Claim(**found._mapping, owner=owner)
 
     async def renew(self, claim: Claim) -> bool:

@@ -15,7 +15,7 @@ from bespoke_workers.optimization import lm, lm_cache_folders
 from bespoke_workers.optimization.answers import ENDED, Answers
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.dispatch import Dispatch
-from bespoke_workers.optimization.leases import Leases
+from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.tiers import Table
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs.library import Library
@@ -101,7 +101,7 @@ class Optimization:
         try:
             return await run.perform(claim)
         finally:
-            await self._after(job_id, claim.batch_id)
+            await self._after(claim)
 
     def _check_choice(self, payload: OptimizeUser) -> None:
         """Raise Refused for an unknown tier, or options that the optimizer does not take."""
@@ -120,15 +120,16 @@ class Optimization:
         await self._answers.repeat()
         await self._remove_old_answers()
 
-    async def _after(self, job_id: UUID, batch_id: UUID | None) -> None:
+    async def _after(self, claim: Claim) -> None:
         """Do what follows the end of a run; the reaper does it too, should this one fail."""
         try:
             await self._remove_old_answers()
-            await self._answers.quietly(self._answers.give, job_id)
-            if batch_id is not None:
-                await self._batches.top_up(batch_id)
+            await self._answers.quietly(self._answers.give, claim.job_id)
+            await self._dispatch.send_next(claim.user_id, claim.program)
+            if claim.batch_id is not None:
+                await self._batches.top_up(claim.batch_id)
         except Exception as error:  # noqa: BLE001  # the run's own outcome is what counts
-            _log.warning("left to the reaper", about=str(job_id), error=type(error).__name__)
+            _log.warning("left to the reaper", about=str(claim.job_id), error=type(error).__name__)
 
     async def _remove_old_answers(self) -> None:
         """Remove this machine's LM caches of jobs that ended, here or elsewhere, or were erased."""

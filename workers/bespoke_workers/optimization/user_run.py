@@ -15,7 +15,7 @@ from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, Une
 from bespoke_workers.learning.embeddings import ExampleEmbeddings
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
-from bespoke_workers.optimization import lm, lm_cache_folders
+from bespoke_workers.optimization import lm, lm_cache_folders, one_at_a_time
 from bespoke_workers.optimization.checkpoints import RunCheckpoints
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
@@ -97,6 +97,10 @@ class UserRun:
             return await self._publication.nothing_tried(
                 material, f"{count} examples; {optimizer} needs {FEWEST_EXAMPLES} at least"
             )
+        async with self._database.transaction() as session:
+            done = await one_at_a_time.has_been_done(session, claim, material.tier, count)
+        if done:
+            return await self._publication.nothing_tried(material, one_at_a_time.NOTHING_NEW)
         improvement, spent = await self._improve(material, optimizer, stop, supervision)
         return await self._publication.publish(material, improvement, spent)
 

@@ -19,6 +19,7 @@ from sqlmodel import Field, SQLModel
 from bespoke_workers.database.tables.columns import UNANSWERED, maybe_json, maybe_moment, moment
 
 UNTOLD = text("track_at IS NOT NULL")
+RUNNING = text("state = 'running'")
 UNCOUNTED = text("finished_at IS NOT NULL AND NOT counted")
 
 
@@ -31,6 +32,13 @@ class OptimizationJob(SQLModel, table=True):
         Index("optimization_job_open", "state", "lease_until"),
         Index("optimization_job_by_batch", "batch_id", "state", "id"),
         Index("optimization_job_by_user", "user_id", "program"),
+        # Two runs of one user and program would both be compared with the same version in use.
+        Index(
+            "optimization_job_one_running",
+            *("user_id", "program"),
+            unique=True,
+            postgresql_where=RUNNING,
+        ),
         Index("optimization_job_unanswered", "finished_at", postgresql_where=UNANSWERED),
         Index("optimization_job_by_finish", "finished_at"),
         Index("optimization_job_uncounted", "batch_id", postgresql_where=UNCOUNTED),

@@ -1,0 +1,53 @@
+"""Of one user's program, one run at a time: two would be compared with the same version in use.
+
+An index sees to it; what comes while another run is on its way stays queued until that ends.
+"""
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnElement, exists
+from sqlalchemy.orm import aliased
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from bespoke_workers.database.tables import Learner, OptimizationJob
+
+if TYPE_CHECKING:
+    from bespoke_workers.optimization.leases import Claim
+
+NOTHING_NEW = "another run has ended meanwhile that learned from the same examples in the same way"
+
+
+def another_runs() -> ColumnElement[bool]:
+    """Whether another run of the same user and program is on its way."""
+    row, other = OptimizationJob, aliased(OptimizationJob)
+    return exists().where(
+        col(other.user_id) == col(row.user_id),
+        col(other.program) == col(row.program),
+        col(other.state) == "running",
+        col(other.id) != col(row.id),
+    )
+
+
+async def has_been_done(session: AsyncSession, claim: "Claim", tier: str, examples: int) -> bool:
+    """Whether a run that ended while this one waited has done what this one is to do."""
+    row, own = OptimizationJob, aliased(OptimizationJob)
+    waited_from = select(own.created_at).where(col(own.id) == claim.job_id).scalar_subquery()
+    nothing_since = exists().where(
+        col(Learner.user_id) == claim.user_id,
+        col(Learner.program) == claim.program,
+        col(Learner.optimized_total) >= col(Learner.added_total),
+    )
+    statement = select(row.id).where(
+        col(row.user_id) == claim.user_id,
+        col(row.program) == claim.program,
+        col(row.state) == "succeeded",
+        col(row.finished_at) > waited_from,
+        col(row.optimizer).is_not_distinct_from(claim.optimizer),
+        col(row.options).is_not_distinct_from(claim.options),
+        col(row.result)["optimizer"].astext.is_not(None),
+        col(row.result)["tier"].astext == tier,
+        col(row.result)["examples"].as_integer() == examples,
+        nothing_since,
+    )
+    return (await session.exec(statement.limit(1))).first() is not None
