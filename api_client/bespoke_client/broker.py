@@ -141,7 +141,12 @@ def _revoke(job_id: UUID, app: Celery, line: Any) -> None:
     producer.publish(
         {
             "method": "revoke",
-            "arguments": {"task_id": str(job_id), "terminate": False, "signal": "TERM"},
+            "arguments": {
+                "task_id": str(job_id),
+                "terminate": False,
+                "signal": "TERM",
+                "enqueued": True,  # the cancellation itself, so that workers need not
+            },
             "destination": None,
             "pattern": None,
             "matcher": None,

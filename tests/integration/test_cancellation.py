@@ -150,3 +150,29 @@ async def test_an_id_that_nobody_has_is_kept_from_beginning(
     async with working(database_url, tmp_path) as worker:
         answer = await worker.cancellation.cancel(Cancel(job_id=uuid7()))
         assert (answer.cancelled, answer.reason) == (True, "it had not begun, and will not")
+
+
+@pytest.mark.parametrize("which", ["its own", "another", None])
+@in_loop
+async def test_a_run_that_was_revoked_ends_at_once_if_its_process_was_killed_with_it(
+    database_url: str, tmp_path: Path, which: str | None
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            claim = await worker.optimization._leases.claim(payload.id)
+            assert claim is not None
+            host, pid, _ = claim.owner.split(":")
+            process = {"its own": f"{host}:{pid}", "another": f"{host}:{pid}0"}.get(which or "")
+            for _ in range(2):
+                await worker.cancellation.revoked(payload.id, process)
+            row = await worker.row(payload.id)
+            if which == "its own":
+                assert (row.state, row.error) == ("cancelled", "cancelled while it ran")
+                assert str(worker.outbox.failed[payload.id]) == "cancelled while it ran"
+                with pytest.raises(Cancelled):
+                    await worker.optimization.accept(payload)
+            else:
+                assert (row.state, row.cancel_requested) == ("running", True)
+                assert worker.outbox.failed == {}

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from bespoke_schemas import Payload, Result
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
-from bespoke_workers import orphans, settings
+from bespoke_workers import orphans, revoking, settings
 from bespoke_workers.configuration import (
     GO_ON,
     REEMBED,
@@ -307,6 +307,7 @@ def _tell_transport(sender: Any, **_: object) -> None:
         sender.app.conf.broker_transport_options = {**options, "tasks_in_loop": True}
 
 
+signals.worker_init.connect(revoking.install)
 signals.worker_init.connect(orphans.parent.remember)
 signals.worker_process_init.connect(orphans.parent.follow)
 

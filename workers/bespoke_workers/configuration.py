@@ -24,6 +24,7 @@ NIGHTLY_CLEANUP = "bespoke.upkeep.nightly_cleanup"
 GO_ON = "bespoke.upkeep.go_on"
 REEMBED = "bespoke.upkeep.reembed"
 TRACK = "bespoke.upkeep.track"
+REVOKED = "bespoke.upkeep.revoked"
 TASK_MODULES = ("memories", "programs", "examples", "optimization", "exports", "jobs", "upkeep")
 
 MEMBER_SECONDS = 4.0

@@ -20,11 +20,16 @@ from bespoke_workers.optimization.leases import WHILE_IT_RAN
 from bespoke_workers.outbox import Outbox
 
 BEFORE = "cancelled before it began"
+NOT_BEGUN = "it had not begun, and will not"
+STOPPED = "it ran, and its process was stopped"
 UNKNOWN_TASK = ""
 """Whoever cancels a job knows its id alone; the job's own message brings the rest."""
 
 PAGED = (Import.task, Cleanup.task)
 """Jobs that go page by page and look between two of them whether they were cancelled."""
+
+Ended = dict[UUID, str]
+"""Jobs that a cancellation ended, and the reason that whoever waits for them is told."""
 
 _log = structlog.get_logger("bespoke.jobs")
 
@@ -42,34 +47,50 @@ class Cancellation:
         A batch is stopped with all of its users. ``cancelled`` is False where the job has
         ended already, and ``reason`` says how.
         """
-        ended: list[UUID] = []
+        ended: Ended = {}
 
         async def effect(session: AsyncSession) -> Cancelled:
             ended.clear()
             return await _cancel(session, payload.job_id, ended)
 
         result = await once.once(self._database, payload, effect)
-        for job_id in ended:
-            try:
-                self._outbox.fail(job_id, errors.Cancelled(BEFORE))
-            except Exception as error:  # noqa: BLE001  # the reaper or the job itself tells it
-                _log.warning("cancellation not told", error=type(error).__name__)
+        self._tell(ended)
         return result
 
+    async def revoked(self, job_id: UUID, process: str | None = None) -> None:
+        """Stop a job that was revoked by Celery's remote control; again does no harm.
 
-async def _cancel(session: AsyncSession, job_id: UUID, ended: list[UUID]) -> Cancelled:
+        ``process`` is the one that was killed with it, as leases name it: a run that it held
+        has ended.
+        """
+        ended: Ended = {}
+        async with self._database.transaction() as session:
+            await _cancel(session, job_id, ended, process)
+        self._tell(ended)
+
+    def _tell(self, ended: Ended) -> None:
+        for job_id, reason in ended.items():
+            try:
+                self._outbox.fail(job_id, errors.Cancelled(reason))
+            except Exception as error:  # noqa: BLE001  # the reaper or the job itself tells it
+                _log.warning("cancellation not told", error=type(error).__name__)
+
+
+async def _cancel(
+    session: AsyncSession, job_id: UUID, ended: Ended, process: str | None = None
+) -> Cancelled:
     statement = select(OptimizationJob).where(OptimizationJob.id == job_id).with_for_update()
     row = (await session.exec(statement)).one_or_none()
     if row is not None:
-        return await _cancel_optimization(session, row, ended)
+        return await _cancel_optimization(session, row, ended, process)
     batch = (
         await session.exec(select(Batch).where(Batch.id == job_id).with_for_update())
     ).one_or_none()
     if batch is not None:
         return await _cancel_batch(session, batch, ended)
     if await once.end(session, job_id, UNKNOWN_TASK, "cancelled", BEFORE):
-        ended.append(job_id)
-        return Cancelled(cancelled=True, reason="it had not begun, and will not")
+        ended[job_id] = BEFORE
+        return Cancelled(cancelled=True, reason=NOT_BEGUN)
     job = await session.get_one(Job, job_id, with_for_update=True)
     if job.state == records.ACCEPTED and job.task in PAGED:  # between two of its pages
         job.state, job.reason = "cancelled", WHILE_IT_RAN
@@ -79,24 +100,31 @@ async def _cancel(session: AsyncSession, job_id: UUID, ended: list[UUID]) -> Can
 
 
 async def _cancel_optimization(
-    session: AsyncSession, row: OptimizationJob, ended: list[UUID]
+    session: AsyncSession, row: OptimizationJob, ended: Ended, process: str | None
 ) -> Cancelled:
-    if row.state == "running":
+    if row.state == "running" and not _died_with(row, process):
         row.cancel_requested = True
         session.add(row)
         return Cancelled(cancelled=True, reason="it runs, and stops within seconds")
-    if row.state not in {"planned", "queued"}:
+    if row.state not in {"planned", "queued", "running"}:
         return Cancelled(cancelled=False, reason=f"it has ended: {row.state}")
-    row.state, row.error, row.finished_at = "cancelled", BEFORE, await _now(session)
+    reason = WHILE_IT_RAN if row.state == "running" else BEFORE
+    row.state, row.error, row.finished_at = "cancelled", reason, await _now(session)
+    row.error_type, row.lease_owner, row.lease_until = errors.Cancelled.__name__, None, None
     session.add(row)
     await records.complete(
-        session, row.id, OptimizeUser.task, "cancelled", user_id=row.user_id, reason=BEFORE
+        session, row.id, OptimizeUser.task, "cancelled", user_id=row.user_id, reason=reason
     )
-    ended.append(row.id)
-    return Cancelled(cancelled=True, reason="it had not begun, and will not")
+    ended[row.id] = reason
+    return Cancelled(cancelled=True, reason=NOT_BEGUN if reason == BEFORE else STOPPED)
 
 
-async def _cancel_batch(session: AsyncSession, batch: Batch, ended: list[UUID]) -> Cancelled:
+def _died_with(row: OptimizationJob, process: str | None) -> bool:
+    """Return whether the process that was killed is the one that holds the row."""
+    return process is not None and (row.lease_owner or "").startswith(f"{process}:")
+
+
+async def _cancel_batch(session: AsyncSession, batch: Batch, ended: Ended) -> Cancelled:
     if batch.state not in {"planning", "running"}:
         return Cancelled(cancelled=False, reason=f"it has ended: {batch.state}")
     mine = col(OptimizationJob.batch_id) == batch.id
@@ -112,7 +140,7 @@ async def _cancel_batch(session: AsyncSession, batch: Batch, ended: list[UUID]) 
     batch.state, batch.finished_at = "cancelled", await _now(session)
     session.add(batch)
     await records.complete(session, batch.id, OptimizeTier.task, "cancelled", reason="cancelled")
-    ended.append(batch.id)
+    ended[batch.id] = BEFORE
     return Cancelled(cancelled=True, reason="no further user is begun; those that run stop")
 
 

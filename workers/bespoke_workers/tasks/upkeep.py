@@ -11,6 +11,7 @@ from bespoke_workers.configuration import (
     PRUNE,
     REAP,
     REEMBED,
+    REVOKED,
     TRACK,
 )
 from bespoke_workers.runtime import Runtime
@@ -59,6 +60,12 @@ async def reembed(this: Runtime) -> None:
     """Embed anew, for a while, the memories of users that another embedder embedded."""
     if await this.is_reembedding_due():
         await this.memories.reembed()
+
+
+@internal(REVOKED)
+async def revoked(this: Runtime, job_id: str, process: str | None = None) -> None:
+    """Cancel a job that was revoked by Celery's remote control."""
+    await this.cancellation.revoked(UUID(job_id), process)
 
 
 @internal(TRACK)
