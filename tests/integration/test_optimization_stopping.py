@@ -1,6 +1,7 @@
 """Cancelled, over budget, out of time: a run stops within seconds and calls no LM afterwards."""
 
 import asyncio
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -8,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from bespoke_schemas.examples import AddMany
 from bespoke_schemas.jobs import Cancel
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Cancelled, Permanent
+from bespoke_workers.optimization import supervision
 from bespoke_workers.optimization.stopping import OutOfBudget
+from examples.support_desk import answers, prompts
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
-from tests.integration.optimizing import GEPA, PROGRAM, SEARCH, calls_made, working
+from tests.integration.optimizing import GEPA, PROGRAM, SEARCH, calls_made, lessons, until, working
 
 ASKED: list[tuple[dict[str, Any], int]] = [
     ({"tier": "basic"}, 3),
@@ -104,3 +108,42 @@ async def test_a_run_ends_at_its_deadline(database_url: str, tmp_path: Path) -> 
             made = lm.calls
             await worker.optimize("bob", tier="basic")
             assert lm.calls == made
+
+
+@in_loop
+async def test_a_call_that_outlasts_its_time_out_holds_up_no_other_job(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "PATIENCE_SECONDS", 0.5)
+    answered, asked = threading.Event(), threading.Semaphore(0)
+
+    def hang(prompt: prompts.Prompt) -> str:
+        if "hangs" in repr(prompt):
+            asked.release()
+            answered.wait(60)
+        return answers.answer(prompt)
+
+    async def was_asked() -> bool:
+        return asked.acquire(blocking=False)
+
+    with StandinLM(answer=hang) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            hanging = tuple({**one, "text": f"{one['text']} hangs"} for one in lessons(20))
+            await worker.examples.add_many(
+                AddMany(user_id="ada", program=PROGRAM, examples=hanging)
+            )
+            await worker.teach("bob", 20)
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            running = asyncio.create_task(worker.optimization.run(payload.id))
+            await until(was_asked)
+            await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            with pytest.raises(Cancelled, match="cancelled while it ran"):
+                await asyncio.wait_for(running, 30)
+            paid = (await worker.optimize("bob")).lm_calls
+            assert paid == lm.calls  # of ada's calls none was answered yet
+            answered.set()
+            await calls_made(lm, paid + 1)
+            await worker.optimize("bob", tier="basic")
+            assert lm.calls <= 2 * paid + 4
+            assert await worker.in_use("ada") is None

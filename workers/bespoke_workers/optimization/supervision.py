@@ -5,14 +5,16 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Cancelled, Permanent
+from bespoke_workers.optimization.background import in_thread
 from bespoke_workers.optimization.leases import WHILE_IT_RAN, Claim, Leases, lost
+from bespoke_workers.optimization.lm import CALL_SECONDS
 from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
@@ -21,6 +23,10 @@ LOOK_SECONDS: Final = 1.0
 """How often a run looks whether it was cancelled."""
 TELL_SECONDS: Final = 0.5
 """How often a run tells of its progress, if there is any."""
+
+PATIENCE_SECONDS: Final = CALL_SECONDS + 10.0
+"""How long a stopped run's thread is waited for: a call under way may take so long, and the rest
+is for what follows it. A server that sends a byte now and then can make a call last for ever."""
 
 T = TypeVar("T")
 
@@ -59,14 +65,16 @@ class Supervision:
 
         Where it is stopped from outside, ``halted`` is awaited at once with the reason. The
         thread is waited for all the same, for no LM call may go on into the next job; then
-        the reason is raised.
+        the reason is raised. A thread whose call outlasts its time-out is left behind: it
+        begins no other call, and what it comes to counts for nothing.
         """
         deadline = asyncio.get_running_loop().call_later(seconds, self._expire)
-        thread = asyncio.create_task(asyncio.to_thread(work))
+        thread = in_thread(work)
         halt = asyncio.create_task(self._halt.wait())
         telling = asyncio.create_task(self._tell(watch, thread))
         try:
-            await asyncio.wait({thread, halt}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {thread, halt}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not thread.done() and self._stop.reason is not None:
                 await halted(self._stop.reason)
         finally:
@@ -75,11 +83,20 @@ class Supervision:
             halt.cancel()
             if not thread.done():
                 self._stop.request(Cancelled("stopped: its worker was shut down"))
-            await asyncio.wait({thread, telling})
+            await self._end_of(thread, telling)
         if self._stop.reason is not None:
             # What the thread came to no longer counts, not even how it failed.
-            raise self._stop.reason from thread.exception()
+            failed = None if thread.cancelled() else thread.exception()
+            raise self._stop.reason from failed
         return thread.result()
+
+    async def _end_of(self, thread: "asyncio.Future[T]", telling: "asyncio.Task[None]") -> None:
+        """Wait for the end of a run's thread, which has ended or is to stop."""
+        await asyncio.wait({thread}, timeout=PATIENCE_SECONDS)
+        if not thread.done():
+            _log.error("an LM call outlasts its time-out and is left behind")
+            thread.cancel()
+        await telling
 
     def _expire(self) -> None:
         self._stop.expire()
@@ -112,7 +129,7 @@ class Supervision:
             if cancelled:
                 return self._request(Cancelled(WHILE_IT_RAN))
 
-    async def _tell(self, watch: Watch, thread: "asyncio.Task[T]") -> None:
+    async def _tell(self, watch: Watch, thread: "asyncio.Future[T]") -> None:
         told: Progress | None = None
         while not thread.done():
             progress = watch.progress

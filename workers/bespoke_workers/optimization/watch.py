@@ -1,6 +1,7 @@
 """What a run's threads tell while they work: how far they are, and which LM calls failed."""
 
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -66,11 +67,12 @@ class Watch(BaseCallback):  # type: ignore[misc]  # dspy ships no types
         return f"{self.failed_calls.total()} LM calls failed: {kinds}"
 
     def drain(self, seconds: float) -> bool:
-        """Wait for the threads that an ended optimizer left behind; False if some still run."""
+        """Wait so long for the threads that an ended optimizer left; False if some still run."""
+        until = time.monotonic() + seconds
         with self._lock:
             others = self._threads - {threading.current_thread()}
         for thread in others:
-            thread.join(seconds)
+            thread.join(max(until - time.monotonic(), 0))
         return not any(thread.is_alive() for thread in others)
 
     def on_module_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
