@@ -4,7 +4,6 @@ Errs to one side: what it lets pass has none for certain, the others are read wo
 """
 
 import re
-import string
 
 from bespoke_workers.memories.guard_numbers import ITSELF, NUMBERS, SCALES
 from bespoke_workers.memories.guard_words import (
@@ -16,7 +15,8 @@ from bespoke_workers.memories.guard_words import (
 )
 
 _NUMBERISH = re.compile(r"[0-9$%]")
-_SPACED = str.maketrans(dict.fromkeys(string.punctuation, " "))
+# Not punctuation alone: whatever is no letter, a control character too, ends a word.
+_SPACED = str.maketrans({c: " " for c in map(chr, range(128)) if not c.isalnum()})
 _WORDS = frozenset(
     word
     for table in (NEGATIONS, NOT_JOINED, RARELY, NO_LONGER, CONTRASTS, NUMBERS, SCALES, ITSELF)
