@@ -4,22 +4,23 @@ Nothing is shared with the machine: no setting of its environment is seen, the d
 and 6379 are never touched, and all that is started here is stopped here.
 """
 
-import asyncio
 import itertools
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
-import asyncpg
+import hypothesis
 import pytest
 import redis
 from pytest_celery import CeleryBackendCluster, CeleryBrokerCluster, CeleryWorkerCluster
 
 from bespoke_workers.database import migrate
 from bespoke_workers.local import LocalPostgres, LocalRedis
+from tests.databases import Databases
 from tests.nodes.backend import ProcessBackend
 from tests.nodes.broker import ProcessBroker
 from tests.nodes.server import ServerContainer
@@ -28,13 +29,21 @@ from tests.nodes.worker import ProcessWorker, WorkerContainer
 TEMPLATE = "template_bespoke"
 FOREIGN = ("BESPOKE_", "CELERY_", "PG", "REDIS_")
 LOGICAL_DATABASES = itertools.cycle(range(1, 16))
-DATABASES = itertools.count(1)
 EVERY_QUEUE = "memories,reads,programs,optimization,exports,upkeep"
 HERMETIC_HOME = pytest.StashKey[Path]()
+
+# The same draws in each run, however slow the machine; --hypothesis-profile=default draws others.
+hypothesis.settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Shut the machine's settings out before any test module is imported."""
+    hypothesis.settings.load_profile("repeatable")
     for name in list(os.environ):
         if name.startswith(FOREIGN):
             del os.environ[name]
@@ -44,6 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["DSPY_CACHEDIR"] = str(home / "dspy")
     # gcsfs reads it when it is imported; else it asks Google what kind of bucket it has.
     os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
+    # Written down once; else each of hundreds of processes compiles what it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
@@ -88,48 +100,41 @@ def redis_server(redis_process: LocalRedis) -> LocalRedis:
     return redis_process
 
 
-def administer(server: LocalPostgres, *statements: str) -> None:
-    """Run statements outside of a transaction, as CREATE DATABASE asks for."""
-
-    async def run() -> None:
-        url = server.url_for("postgres").replace("+asyncpg", "")
-        connection = await asyncpg.connect(url)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(run())
+@pytest.fixture(scope="session")
+def databases(postgres_process: LocalPostgres) -> Iterator[Databases]:
+    """What makes and drops databases on the session's PostgreSQL."""
+    made = Databases(postgres_process)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def empty_database_url(postgres_server: LocalPostgres) -> Iterator[str]:
+def empty_database_url(databases: Databases) -> Iterator[str]:
     """A database of this test's own with nothing in it, for migrations."""
-    name = f"empty_{next(DATABASES)}"
-    administer(postgres_server, f"CREATE DATABASE {name}")
-    yield postgres_server.url_for(name)
-    postgres_server.start()
-    administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.made() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def template_database(postgres_process: LocalPostgres) -> str:
+def template_database(databases: Databases, postgres_process: LocalPostgres) -> str:
     """The name of a migrated database with no rows, to be copied."""
-    postgres_process.start()
-    administer(postgres_process, f"CREATE DATABASE {TEMPLATE}")
+    databases.administer(f"CREATE DATABASE {TEMPLATE}")
     migrate.upgrade(postgres_process.url_for(TEMPLATE))
     return TEMPLATE
 
 
 @pytest.fixture
-def database_url(template_database: str, postgres_server: LocalPostgres) -> Iterator[str]:
+def database_url(databases: Databases, template_database: str) -> Iterator[str]:
     """A migrated, empty database of this test's own."""
-    name = f"test_{next(DATABASES)}"
-    administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {template_database}")
-    yield postgres_server.url_for(name)
-    postgres_server.start()
-    administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    with databases.made(template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def other_database_url(databases: Databases, template_database: str) -> Iterator[str]:
+    """Another one, for a test of two installations."""
+    with databases.made(template_database) as url:
+        yield url
 
 
 @pytest.fixture

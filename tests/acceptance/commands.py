@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.nodes.waiting import SECONDS
+
 PASSWORD = "hunter2-the-password"
-SECONDS = 60
 
 
 class Bespoke:

@@ -15,6 +15,7 @@ from tests.acceptance.test_cli_payloads import in_terminal
 from tests.conftest import StartWorker
 from tests.integration.batches import batch
 from tests.integration.databases import opened
+from tests.nodes.waiting import SECONDS
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_ctrl_c_leaves_a_batch_running(bespoke: Bespoke, start_worker: StartWork
         assert watching.stdout is not None
         assert json.loads(watching.stdout.readline())["runs"] == {"planned": 1}
         watching.send_signal(signal.SIGINT)
-        _, told = watching.communicate(timeout=60)
+        _, told = watching.communicate(timeout=SECONDS)
     assert watching.returncode == 130
     assert told.startswith(f"bespoke: job {batch_id} goes on")
 

@@ -15,7 +15,7 @@ import redis
 
 from tests.acceptance.commands import PASSWORD, Bespoke
 from tests.conftest import StartWorker
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 
 SECRET = "sleeps badly since the divorce"
 
@@ -43,7 +43,7 @@ def in_terminal(env: dict[str, str], *arguments: str) -> tuple[int, str, str]:
         pass
     finally:
         os.close(terminal)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=SECONDS)
     return process.returncode, out, told.decode(errors="replace")
 
 
@@ -125,7 +125,7 @@ def test_ctrl_c_leaves_the_job_to_the_workers(
     with redis.Redis.from_url(broker_url) as client:
         wait_until(lambda: client.llen("programs"), "the job is in its queue")
     waiting.send_signal(signal.SIGINT)
-    out, told = waiting.communicate(timeout=60)
+    out, told = waiting.communicate(timeout=SECONDS)
 
     assert (waiting.returncode, out) == (130, "")
     (line,) = told.splitlines()

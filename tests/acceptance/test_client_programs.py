@@ -7,9 +7,9 @@ import pytest
 
 from bespoke_client import Client, NotServed, programs
 from tests.conftest import StartWorker
+from tests.nodes.waiting import SECONDS
 from tests.two_predictors import NAME, Triage, tame_state
 
-SECONDS = 120.0
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -8,10 +8,9 @@ import pytest
 
 from bespoke_client import Client, memories
 from tests.nodes.process import ProcessContainer
-from tests.nodes.waiting import wait_until, wait_until_gone
+from tests.nodes.waiting import SECONDS, wait_until, wait_until_gone
 from tests.shares import wait_until_divided
 
-SECONDS = 60.0
 QUICK = {"BESPOKE_CLAIM_TIMEOUT_S": "2"}
 StartCommand = Callable[..., ProcessContainer]
 

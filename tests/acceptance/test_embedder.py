@@ -10,9 +10,8 @@ from pathlib import Path
 from bespoke_client import Client, memories
 from bespoke_workers.memories.archived_vectors import PAGE
 from tests.conftest import StartWorker
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 
-SECONDS = 120.0
 COUNT = 3 * PAGE
 EMBEDDERS = """
 import os, pathlib, time, zlib

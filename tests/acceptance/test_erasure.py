@@ -13,9 +13,8 @@ from tests.acceptance.everything import found, rows
 from tests.acceptance.held_back import QUICK, HeldBack, ask
 from tests.conftest import StartWorker
 from tests.integration.optimizing import lessons
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 
-SECONDS = 120.0
 ADA, SECRET = "ada-zèbre@example.com", "xylophone"
 OF_BOB = {
     "memory": "user_id = 'bob' OR meta ->> 'said_by' = 'bob'",

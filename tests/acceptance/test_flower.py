@@ -10,9 +10,8 @@ import pytest
 from bespoke_client import Client, JobFailed, examples, memories
 from tests.conftest import StartWorker
 from tests.nodes.process import ProcessContainer
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 
-SECONDS = 60.0
 MARKER = "xyzzy-4711-secret"
 PAGES = ("/", "/workers", "/tasks", "/broker", "/api/tasks", "/api/workers", "/metrics")
 

@@ -18,8 +18,8 @@ from bespoke_client import (
 from bespoke_schemas.jobs import Status
 from examples.support_desk.desk import Desk, desks, load
 from tests.conftest import StartWorker
+from tests.nodes.waiting import SECONDS
 
-SECONDS = 120.0
 SAMPLE = Path(__file__).resolve().parents[2] / "examples/support_desk/sample.csv"
 
 

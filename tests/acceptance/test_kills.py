@@ -11,9 +11,8 @@ from examples.support_desk.desk import Desk, desks, load
 from examples.support_desk.standin_lm import StandinLM
 from tests.acceptance.held_back import QUICK, HeldBack, ask
 from tests.conftest import StartWorker
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 
-SECONDS = 120.0
 SAMPLE = Path(__file__).resolve().parents[2] / "examples/support_desk/sample.csv"
 
 

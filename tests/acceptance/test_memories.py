@@ -5,8 +5,7 @@ import pytest
 from bespoke_client import Client, MemoryToolset, memories
 from tests.agents import agent, observations, scripted
 from tests.conftest import StartWorker
-
-SECONDS = 120.0
+from tests.nodes.waiting import SECONDS
 
 
 def test_memories_are_read_found_changed_and_removed(

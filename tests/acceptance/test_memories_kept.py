@@ -2,8 +2,8 @@
 
 from bespoke_client import Client, memories
 from tests.conftest import StartWorker
+from tests.nodes.waiting import SECONDS
 
-SECONDS = 120.0
 CONTENTS = ("Has a black cat", "Likes green tea", "Lives in Turin", "Plays the cello", "Runs daily")
 
 

@@ -2,8 +2,7 @@
 
 from bespoke_client import Client, memories
 from tests.conftest import StartWorker
-
-SECONDS = 120.0
+from tests.nodes.waiting import SECONDS
 
 
 def test_many_memories_are_stored_at_once(client: Client, start_worker: StartWorker) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from bespoke_client import Client, JobFailed, memories
 from tests.conftest import StartWorker
+from tests.nodes.waiting import SECONDS
 
-SECONDS = 120.0
 TEXTS = ("Has a black cat", "Likes green tea", "Lives in Turin")
 
 

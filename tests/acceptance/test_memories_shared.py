@@ -5,8 +5,7 @@ import pytest
 from bespoke_client import Client, JobFailed, memories
 from bespoke_schemas import uuid7
 from tests.conftest import StartWorker
-
-SECONDS = 120.0
+from tests.nodes.waiting import SECONDS
 
 
 def test_users_share_a_space_once_they_have_joined_it(

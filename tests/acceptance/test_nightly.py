@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.nodes.waiting import SECONDS
+
 NIGHTS = {
     "as it comes": {},
     **{
@@ -65,7 +67,7 @@ def schedules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Entries]:
         env={**os.environ, "BESPOKE_BROKER_URL": "redis://x", "BESPOKE_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))

@@ -6,8 +6,7 @@ from bespoke_client import Client, memories
 from bespoke_workers.database import migrate
 from bespoke_workers.local import LocalPostgres
 from tests.conftest import StartWorker
-
-SECONDS = 60.0
+from tests.nodes.waiting import SECONDS
 
 
 def test_a_job_waits_for_the_database_to_be_migrated(

@@ -20,6 +20,7 @@ import bespoke_schemas
 import bespoke_workers
 from bespoke_schemas import memories
 from bespoke_workers.database import migrate
+from tests.nodes.waiting import SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = {"schemas": bespoke_schemas, "api_client": bespoke_client, "workers": bespoke_workers}
@@ -124,7 +125,7 @@ def outside(script: str, *arguments: str, cwd: Path, env: dict[str, str] | None 
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

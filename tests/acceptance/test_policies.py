@@ -6,9 +6,8 @@ from pathlib import Path
 from bespoke_client import Client, memories
 from bespoke_schemas import uuid7
 from tests.conftest import StartWorker
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 
-SECONDS = 120.0
 SCORING = """
 import bespoke_workers
 

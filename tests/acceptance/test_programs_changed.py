@@ -9,10 +9,9 @@ import pytest
 from bespoke_client import Client, JobFailed, programs
 from tests.acceptance.held_back import QUICK, HeldBack, ask
 from tests.conftest import StartWorker
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 from tests.two_predictors import NAME, tame_state
 
-SECONDS = 120.0
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {"BESPOKE_PROGRAMS": "tests.two_predictors", "PYTHONPATH": str(ROOT)}
 PLANT = """

@@ -7,9 +7,8 @@ from bespoke_schemas.memories import SetPolicy
 from tests.acceptance.held_back import QUICK, HeldBack, ask
 from tests.conftest import StartWorker
 from tests.integration.memory_workers import remember, worker
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 
-SECONDS = 120.0
 USERS = 250
 QUEUES = "memories,upkeep"
 

@@ -10,11 +10,10 @@ from bespoke_schemas.queues import shard
 from bespoke_workers.keys import UNACKED
 from tests.acceptance.held_back import HeldBack, ask
 from tests.conftest import StartWorker
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 from tests.nodes.worker import WorkerContainer
 from tests.shares import wait_until_divided
 
-SECONDS = 60.0
 USERS = [f"user-{number}" for number in range(40)]
 QUICK = {"BESPOKE_CLAIM_TIMEOUT_S": "4"}
 

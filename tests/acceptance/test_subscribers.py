@@ -6,8 +6,8 @@ from pathlib import Path
 from bespoke_client import Client, memories
 from bespoke_workers.observe import events
 from tests.conftest import StartWorker
+from tests.nodes.waiting import SECONDS
 
-SECONDS = 120.0
 ROOT = Path(__file__).resolve().parents[2]
 
 

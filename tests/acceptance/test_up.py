@@ -11,9 +11,7 @@ import pytest
 
 from bespoke_client import Client, memories
 from tests.nodes.process import ProcessContainer
-from tests.nodes.waiting import wait_until, wait_until_gone
-
-SECONDS = 60.0
+from tests.nodes.waiting import SECONDS, wait_until, wait_until_gone
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from bespoke_workers.programs.changing import Changing
 from bespoke_workers.programs.library import Library
 from bespoke_workers.programs.serving import ForUser
 from bespoke_workers.settings import Settings
+from tests.nodes.waiting import SECONDS
 from tests.two_predictors import NAME, tame_state
 
-SECONDS = 20.0
 MODULES = ("tests.two_predictors", "tests.hybrid_program")
 
 

@@ -5,9 +5,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
+from uuid import UUID
 
 import pytest
 
+from bespoke_schemas.memories import Get, List, ListArchived, Memory, Search
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.in_memory import InMemoryStore
 from bespoke_workers.memories.policy import DEFAULT, Policy
@@ -43,3 +45,27 @@ def opened(request: pytest.FixtureRequest) -> Open:
     if request.param == "in_memory":
         return in_memory
     return partial(worker, request.getfixturevalue("database_url"))
+
+
+SMALL = Policy(max_memories=20)
+
+
+async def held(store: MemoryStore, user_id: str = "ada") -> list[str]:
+    listed = await store.list(List(user_id=user_id))
+    return [one.content for one in listed.memories]
+
+
+async def read(store: MemoryStore, memory_id: UUID) -> Memory:
+    memory = (await store.get(Get(user_id="ada", memory_id=memory_id))).memory
+    assert memory is not None
+    return memory
+
+
+async def access(store: MemoryStore, content: str, times: int = 1) -> None:
+    for _ in range(times):
+        await store.search(Search(user_id="ada", query=content, limit=1))
+
+
+async def reasons(store: MemoryStore) -> dict[str, str]:
+    listed = await store.list_archived(ListArchived(user_id="ada"))
+    return {one.memory.content: one.reason for one in listed.archived}

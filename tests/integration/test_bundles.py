@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,12 @@ from sqlalchemy import event
 
 from bespoke_schemas import exports, ids, programs
 from bespoke_schemas.jobs import Progress
-from bespoke_workers.database import migrate
 from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.observe import events
 from bespoke_workers.programs.bundles import Bundles
 from bespoke_workers.settings import Settings
-from tests.integration.bundles import FILE, Side, an_entry, bundle_of, put, side
+from tests.integration.bundles import FILE, Side, an_entry, bundle_of, put
 from tests.two_predictors import NAME, TRAP, hostile_state, tame_state
-
-
-@pytest.fixture
-def here(database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Side]:
-    with side(database_url, tmp_path, runner) as made:
-        yield made
-
-
-@pytest.fixture
-def there(empty_database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Side]:
-    migrate.upgrade(empty_database_url)
-    with side(empty_database_url, tmp_path, runner) as made:
-        yield made
 
 
 def fill(here: Side) -> None:

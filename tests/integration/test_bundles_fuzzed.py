@@ -22,7 +22,8 @@ from tests.integration.bundles import FILE, a_header, an_entry, bundle_of, encod
 from tests.two_predictors import TRAP, hostile_state, tame_state
 
 FUZZED = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 REFUSAL = re.compile(r"^bundle, line \d+: [^\n]+$")
 KEYS = sorted(an_entry() | {"used_by": 0, "checkpoint": 0, "checkpoint_of": 0, "added": 0, "lm": 0})

@@ -1,9 +1,7 @@
 """Bundles on GCS, there and back, against an emulator on this machine."""
 
-import asyncio
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,7 +9,7 @@ from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.programs.bundles import Bundles
 from bespoke_workers.settings import Settings
 from bespoke_workers.storage import files
-from tests.integration.bundles import FILE, Side, side
+from tests.integration.bundles import FILE, Side
 from tests.integration.object_stores import BUCKET, gcs_store
 from tests.two_predictors import tame_state
 
@@ -21,13 +19,9 @@ CHUNK = 2**18
 
 
 @pytest.fixture
-def here(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Side]:
-    with (
-        gcs_store(monkeypatch),
-        asyncio.Runner() as runner,
-        side(database_url, tmp_path, runner) as made,
-    ):
-        yield on(made, FOLDER)
+def here(here: Side, monkeypatch: pytest.MonkeyPatch) -> Iterator[Side]:
+    with gcs_store(monkeypatch):
+        yield on(here, FOLDER)
 
 
 def on(made: Side, url: str) -> Side:

@@ -13,13 +13,12 @@ import pytest
 from bespoke_schemas import exports, ids
 from bespoke_workers.storage.files import Writer
 from tests.integration.bundles import FILE, Side, side
-
-SECONDS = 60
+from tests.nodes.waiting import SECONDS
 
 
 @pytest.fixture
-def here(database_url: str, tmp_path: Path) -> Iterator[Side]:
-    with asyncio.Runner() as runner, side(database_url, tmp_path / "storage", runner) as made:
+def here(database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Side]:
+    with side(database_url, tmp_path / "storage", runner) as made:
         yield made
 
 

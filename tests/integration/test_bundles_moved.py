@@ -1,9 +1,7 @@
 """Bundles that go to another installation: other users, a trial, other tools, names taken."""
 
-import asyncio
 import gzip
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +11,10 @@ from pydantic import ValidationError
 from bespoke_schemas import exports
 from bespoke_schemas.ids import uuid7
 from bespoke_schemas.jobs import Progress
-from bespoke_workers.database import migrate
 from bespoke_workers.database.tables import ProgramVersion
 from bespoke_workers.errors import Refused
-from tests.integration.bundles import FILE, Side, an_entry, bundle_of, put, side
+from tests.integration.bundles import FILE, Side, an_entry, bundle_of, put
 from tests.two_predictors import NAME, tame_state
-
-
-@pytest.fixture
-def here(database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Side]:
-    with side(database_url, tmp_path, runner) as made:
-        yield made
-
-
-@pytest.fixture
-def there(empty_database_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[Side]:
-    migrate.upgrade(empty_database_url)
-    with side(empty_database_url, tmp_path, runner) as made:
-        yield made
 
 
 def owners(there: Side) -> list[str | None]:

@@ -1,13 +1,11 @@
 """A bundle with anything wrong in it is refused with the line and the reason, as a whole."""
 
-import asyncio
 import gzip
 import json
 import pickle
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,17 +22,10 @@ from tests.integration.bundles import (
     encoded,
     put,
     sealed,
-    side,
 )
 from tests.two_predictors import tame_state
 
 SECRET = "the card of ada was lost"
-
-
-@pytest.fixture
-def here(database_url: str, tmp_path: Path) -> Iterator[Side]:
-    with asyncio.Runner() as runner, side(database_url, tmp_path, runner) as made:
-        yield made
 
 
 def refusal(here: Side) -> str:

@@ -1,11 +1,9 @@
 """Bundles on S3, there and back, against a server of this machine."""
 
-import asyncio
 import contextlib
 import random
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -19,7 +17,7 @@ from bespoke_workers.programs.bundles import Bundles
 from bespoke_workers.settings import Settings
 from bespoke_workers.storage import files
 from bespoke_workers.storage.files import Writer
-from tests.integration.bundles import FILE, Side, side
+from tests.integration.bundles import FILE, Side
 from tests.integration.object_stores import (
     BUCKET,
     checking_keys,
@@ -27,7 +25,8 @@ from tests.integration.object_stores import (
     point_to_s3,
     s3_store,
 )
-from tests.integration.test_bundles_killed import SECONDS, killed_at, start
+from tests.integration.test_bundles_killed import killed_at, start
+from tests.nodes.waiting import SECONDS
 from tests.two_predictors import tame_state
 
 FOLDER = f"s3://{BUCKET}/backups"
@@ -42,9 +41,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def here(database_url: str, tmp_path: Path) -> Iterator[Side]:
-    with asyncio.Runner() as runner, side(database_url, tmp_path, runner) as made:
-        yield on(made, FOLDER)
+def here(here: Side) -> Side:
+    return on(here, FOLDER)
 
 
 def on(made: Side, url: str) -> Side:

@@ -18,8 +18,7 @@ from bespoke_client import (
 )
 from bespoke_client.testing import RecordingClient
 from tests.integration.client_far_end import FarEndRefusal, far_end
-
-SECONDS = 30
+from tests.nodes.waiting import SECONDS
 
 
 def stored(payload: memories.Store) -> memories.Stored:

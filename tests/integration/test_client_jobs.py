@@ -24,8 +24,7 @@ from bespoke_client import (
 )
 from bespoke_workers.local import LocalRedis
 from tests.integration.client_far_end import app, far_end, open_gate
-
-SECONDS = 30
+from tests.nodes.waiting import SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +136,7 @@ def test_a_job_is_found_again_from_another_process_by_its_id_alone(
         [sys.executable, "-W", "error", "-c", FIND_AGAIN, url, str(job.id)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert other.stderr == ""
     assert other.stdout.split() == ["Counted", "bespoke.memories.count", "succeeded"]

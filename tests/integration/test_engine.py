@@ -16,7 +16,7 @@ from bespoke_workers.database.engine import STATEMENT_TIMEOUT_MS, Database
 from bespoke_workers.database.tables import Job
 from bespoke_workers.errors import Misconfigured, Transient
 from bespoke_workers.local import LocalPostgres
-from tests.conftest import administer
+from tests.databases import Databases
 from tests.integration.databases import opened, rows
 from tests.integration.memory_workers import in_loop
 from tests.nodes.waiting import wait_until
@@ -27,21 +27,18 @@ GUEST = "guest"
 
 
 @pytest.fixture
-def guest(postgres_server: LocalPostgres) -> Iterator[str]:
+def guest(postgres_server: LocalPostgres, databases: Databases) -> Iterator[str]:
     """A user whom the server asks for a password, and who may hold one connection."""
-    administer(
-        postgres_server,
-        f"CREATE USER {GUEST} PASSWORD '{PASSWORD}' CONNECTION LIMIT 1",
-    )
+    databases.administer(f"CREATE USER {GUEST} PASSWORD '{PASSWORD}' CONNECTION LIMIT 1")
     ((found,),) = asyncio.run(ask(postgres_server.url_for("postgres"), "SHOW hba_file"))
     path = Path(str(found))
     rules = path.read_text()
     path.write_text(f"local all {GUEST} scram-sha-256\n{rules}")
-    administer(postgres_server, "SELECT pg_reload_conf()")
+    databases.administer("SELECT pg_reload_conf()")
     wait_until(lambda: failure(as_guest(postgres_server, "wrong")), "passwords are asked for")
     yield GUEST
     path.write_text(rules)
-    administer(postgres_server, "SELECT pg_reload_conf()", f"DROP USER {GUEST}")
+    databases.administer("SELECT pg_reload_conf()", f"DROP USER {GUEST}")
 
 
 def as_guest(server: LocalPostgres, password: str) -> str:

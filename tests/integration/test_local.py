@@ -18,9 +18,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.local import LocalPostgres, LocalRedis, Stack, read_stack
 from tests.integration.test_local_redis import push, waiting
-from tests.nodes.waiting import gone, wait_until_gone
+from tests.nodes.waiting import SECONDS, gone, wait_until_gone
 
-SECONDS = 30  # for what takes well under one
 OWNER = """
 import sys
 from pathlib import Path

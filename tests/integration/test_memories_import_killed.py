@@ -10,9 +10,10 @@ import pytest
 
 from bespoke_schemas.ids import uuid7
 from tests.integration.memory_workers import query
-from tests.integration.test_bundles_killed import SECONDS, killed_at
+from tests.integration.test_bundles_killed import killed_at
 from tests.integration.test_memories_compaction import word
 from tests.integration.test_memories_many import assert_consistent
+from tests.nodes.waiting import SECONDS
 
 TOTAL = 45
 

@@ -3,16 +3,12 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from bespoke_schemas.ids import uuid7
 from bespoke_schemas.jobs import Cancel, Progress
 from bespoke_schemas.memories import (
     Clear,
@@ -22,107 +18,30 @@ from bespoke_schemas.memories import (
     Import,
     Imported,
     List,
-    NewMemory,
     Record,
     Search,
-    Store,
-    StoreMany,
 )
-from bespoke_workers.database.engine import Database
-from bespoke_workers.errors import Cancelled, Refused
+from bespoke_workers.errors import Cancelled
 from bespoke_workers.memories import importing, record_source
-from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.index_cache import IndexCache
-from bespoke_workers.memories.policy import DEFAULT, Policy
-from bespoke_workers.memories.store import Memories
+from bespoke_workers.memories.policy import Policy
 from bespoke_workers.observe import events
 from bespoke_workers.optimization.cancellation import Cancellation
-from bespoke_workers.storage.files import Writer
-from bespoke_workers.storage.places import Storage
 from tests.integration.memory_workers import (
     ANGLES,
     ANGLES_POLICY,
-    CACHE_BYTES,
-    LEXICAL,
     START,
-    Clock,
     assert_distinct,
     contents,
     in_loop,
-    installed,
     opened,
     query,
     remember,
     worker,
 )
 from tests.integration.optimizing import RecordingOutbox
+from tests.integration.record_files import FILE, SECRET, bring_in, filled, on, put, rows, side
 from tests.integration.test_memories_compaction import word
 from tests.integration.test_memories_many import assert_consistent
-
-SECRET = "the card of ada was lost"
-FILE = "ada.jsonl.gz"
-
-
-@asynccontextmanager
-async def side(
-    url: str, storage: Path, policy: Policy = DEFAULT, embedder: Embedder = LEXICAL
-) -> AsyncIterator[Memories]:
-    """Start what a worker has, with files in a directory."""
-    async with opened(url) as database:
-        yield on(database, storage, policy, embedder)
-
-
-def on(
-    database: Database, storage: Path, policy: Policy = DEFAULT, embedder: Embedder = LEXICAL
-) -> Memories:
-    storage.mkdir(exist_ok=True)
-    files, cache = Storage(storage.as_uri()), IndexCache(CACHE_BYTES)
-    return Memories(database, embedder, policy, cache, Clock(), load_older=installed, storage=files)
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Path:
-    directory = tmp_path / "storage"
-    directory.mkdir()
-    return directory
-
-
-async def bring_in(memories: Memories, payload: Import) -> Imported:
-    """Deliver an import until it is done, as its queue does."""
-    for _ in range(1000):
-        imported = await memories.import_(payload)
-        if imported is not None:
-            return imported
-    raise AssertionError("the import does not end")
-
-
-def put(storage: Path, *lines: dict[str, Any] | bytes, name: str = "in.jsonl") -> str:
-    encoded = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
-    (storage / name).write_bytes(b"\n".join([*encoded, b""]))
-    return name
-
-
-async def rows(url: str, user_id: str = "ada") -> list[dict[str, Any]]:
-    """Return a user's memories, all that is kept of them but what differs by place."""
-    found = await query(
-        url,
-        "SELECT id, content, kind, tags, meta, facts, access_count, last_accessed_at, created_at, "
-        "updated_at, renewed_at FROM memory WHERE user_id = :user ORDER BY id",
-        user=user_id,
-    )
-    return [dict(row._mapping) for row in found]
-
-
-async def filled(memories: Memories) -> None:
-    """Remember things with all that a memory can have."""
-    await memories.store(
-        Store(user_id="ada", content="Prefers “dark” mode", tags=("ui", "a"), metadata={"n": [1]})
-    )
-    await memories.store(Store(user_id="ada", content="Has a black cat", kind="pet"))
-    await remember(memories, "ada", "Lives in Turin\nand likes it")
-    await memories.search(Search(user_id="ada", query="a cat", limit=1))
-    await remember(memories, "ada", "prefers “dark” mode")
-    await remember(memories, "bob", SECRET)
 
 
 @in_loop
@@ -293,116 +212,6 @@ async def test_a_cancelled_import_stops_after_a_whole_page(
 
 
 @in_loop
-async def test_a_file_that_changed_since_is_refused(
-    database_url: str, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importing, "SLICE_SECONDS", -1.0)
-    monkeypatch.setattr(record_source, "PAGE_RECORDS", 2)
-    payload = Import(user_id="ada", source=put(storage, *({"content": word(n)} for n in range(6))))
-    async with side(database_url, storage) as memories:
-        assert await memories.import_(payload) is None
-        put(storage, *({"content": word(n)} for n in range(7)))
-        with pytest.raises(Refused, match="changed since this import began: 2 of its 6 records"):
-            await memories.import_(payload)
-
-
-@in_loop
-async def test_an_id_of_another_user_is_neither_taken_nor_told(
-    database_url: str, storage: Path
-) -> None:
-    async with side(database_url, storage) as memories:
-        stored = await remember(memories, "bob", SECRET)
-        before = await rows(database_url, "bob")
-        payload = Import(
-            user_id="ada", records=(Record(id=stored.memory_id, content="Has a cat", tags=("x",)),)
-        )
-        imported = await bring_in(memories, payload)
-        assert (imported.imported_count, imported.present_count, imported.count) == (1, 0, 1)
-        (own,) = (await memories.list(List(user_id="ada"))).memories
-        assert (own.content, own.tags) == ("Has a cat", ("x",))
-        assert own.id != stored.memory_id
-        again = await bring_in(memories, payload.model_copy(update={"id": uuid7()}))
-        assert (again.imported_count, again.present_count, again.count) == (0, 1, 1)
-        assert await rows(database_url, "bob") == before
-
-
-@in_loop
-async def test_records_of_another_user_are_taken_over_by_choice_only(
-    database_url: str, storage: Path
-) -> None:
-    async with side(database_url, storage) as memories:
-        await filled(memories)
-        await memories.export(Export(user_id="ada", name=FILE))
-        with pytest.raises(Refused, match="record file, line 1: user_id: it is another user's"):
-            await bring_in(memories, Import(user_id="eve", source=FILE))
-        for expected in ((3, 0), (0, 3)):
-            taken = await bring_in(memories, Import(user_id="eve", source=FILE, rename_user=True))
-            assert (taken.imported_count, taken.present_count) == expected
-        assert await contents(database_url, "eve") == await contents(database_url, "ada")
-        ids = [{row["id"] for row in await rows(database_url, user)} for user in ("ada", "eve")]
-        assert not ids[0] & ids[1]
-
-
-GOOD = {"content": "Has a cat"}
-BAD: dict[str, tuple[dict[str, Any] | bytes, str]] = {
-    "no JSON": (b'{"content": "x"', "record: Invalid JSON"),
-    "no object": (b"[]", "record: "),
-    "no content": ({"kind": "fact"}, "content: Field required"),
-    "blank content": ({"content": " "}, "content: Value error, is blank"),
-    "unknown key": ({**GOOD, SECRET: 1}, "a key that records do not have"),
-    "no id": ({**GOOD, "id": "seven"}, "id: "),
-    "no time": ({**GOOD, "created_at": "2026-01-01T00:00:00"}, "created_at: "),
-    "no count": ({**GOOD, "access_count": -1}, "access_count: "),
-    "NUL": ({**GOOD, "metadata": {SECRET: "\x00"}}, "metadata: Value error, holds a NUL"),
-    "other user": ({**GOOD, "user_id": SECRET}, "user_id: it is another user's"),
-    "no UTF-8": (b'{"content": "\xff"}', "record: "),
-    "empty line": (b"", "record: Invalid JSON"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-@in_loop
-async def test_a_bad_line_is_named_and_nothing_is_imported(
-    database_url: str, storage: Path, case: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(record_source, "PAGE_RECORDS", 1)
-    line, reason = BAD[case]
-    source = put(storage, GOOD, {**GOOD, "user_id": "ada"}, line, GOOD)
-    async with side(database_url, storage) as memories:
-        with pytest.raises(Refused) as refused:
-            await memories.import_(Import(user_id="ada", source=source))
-    assert str(refused.value).startswith(f"record file, line 3: {reason}")
-    assert SECRET not in str(refused.value)
-    for table in ("memory", "memory_space", "job"):
-        assert await query(database_url, f"SELECT 1 FROM {table}") == []
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        ("../etc/passwd", "no name under the storage URL"),
-        ("/etc/passwd", "no name under the storage URL"),
-        ("https://user:secret@host/x", "no name under the storage URL"),
-        ("missing.jsonl", "no record file at"),
-        ("plain.jsonl.gz", "record file, line 1: not gzip"),
-    ],
-)
-@in_loop
-async def test_a_source_that_cannot_be_read_is_refused(
-    database_url: str, storage: Path, source: str, reason: str
-) -> None:
-    put(storage, GOOD, name="plain.jsonl.gz")
-    async with side(database_url, storage) as memories:
-        with pytest.raises(Refused, match=reason) as refused:
-            await memories.import_(Import(user_id="ada", source=source))
-        assert "secret" not in str(refused.value)
-        if reason.startswith("no name"):
-            with pytest.raises(Refused, match=reason):
-                await memories.export(Export(user_id="ada", name=source))
-    assert await query(database_url, "SELECT 1 FROM job") == []
-
-
-@in_loop
 async def test_an_empty_file_and_one_by_hand_are_read(database_url: str, storage: Path) -> None:
     (storage / "empty.jsonl").write_bytes(b"")
     (storage / "hand.jsonl").write_bytes(b'{"content": "Has a cat"}\n{"content": "Runs daily"}')
@@ -413,66 +222,6 @@ async def test_an_empty_file_and_one_by_hand_are_read(database_url: str, storage
         assert (hand.imported_count, hand.count) == (2, 2)
         again = await bring_in(memories, Import(user_id="ada", source="hand.jsonl"))
         assert (again.present_count, again.count) == (2, 2)
-
-
-@in_loop
-async def test_an_export_selects_and_a_plain_name_is_plain(
-    database_url: str, storage: Path
-) -> None:
-    async with side(database_url, storage) as memories:
-        await filled(memories)
-        pets = await memories.export(Export(user_id="ada", kind="pet", name="deep/pets.jsonl"))
-        (line,) = (storage / "deep" / "pets.jsonl").read_bytes().splitlines()
-        assert (pets.count, json.loads(line)["content"]) == (1, "Has a black cat")
-        tagged = await memories.export(Export(user_id="ada", tags=("a", "ui")))
-        assert tagged.count == 1
-        assert tagged.url is not None
-        assert tagged.url.endswith(".jsonl.gz")
-        nobody = await memories.export(Export(user_id="eve"))
-        assert nobody.count == 0
-
-
-@in_loop
-async def test_an_inline_export_is_kept_nowhere(
-    database_url: str, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with side(database_url, storage) as memories:
-        await filled(memories)
-        payload = Export(user_id="ada", inline=True)
-        exported = await memories.export(payload)
-        assert (exported.count, exported.url) == (3, None)
-        assert [one.content for one in exported.records][:2] == [
-            "Has a black cat",
-            "Lives in Turin\nand likes it",
-        ]
-        assert await query(database_url, "SELECT 1 FROM job WHERE id = :id", id=payload.id) == []
-        assert list(storage.iterdir()) == []
-        await memories.clear(Clear(user_id="ada"))
-        back = await bring_in(memories, Import(user_id="ada", records=exported.records))
-        assert (back.imported_count, back.count) == (3, 3)
-        monkeypatch.setattr("bespoke_workers.memories.exporting.MANY_LIMIT", 2)
-        with pytest.raises(Refused, match="more than 2 memories; export them to a file"):
-            await memories.export(payload)
-
-
-@in_loop
-async def test_an_export_goes_page_by_page(
-    database_url: str, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bespoke_workers.memories.exporting.ROWS_AT_ONCE", 5)
-    async with side(database_url, storage) as memories:
-        together = tuple(NewMemory(content=word(number)) for number in range(30))
-        await memories.store_many(StoreMany(user_id="ada", memories=together))
-        pages: list[int] = []
-        write = Writer.write
-
-        def counted(self: Writer, lines: list[bytes]) -> None:
-            pages.append(len(lines))
-            write(self, lines)
-
-        monkeypatch.setattr(Writer, "write", counted)
-        assert (await memories.export(Export(user_id="ada", name=FILE))).count == 30
-        assert pages == [5] * 6
 
 
 @in_loop

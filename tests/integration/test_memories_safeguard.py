@@ -39,8 +39,8 @@ from tests.integration.memory_workers import (
     opened,
     query,
 )
+from tests.integration.record_files import bring_in, rows
 from tests.integration.test_memories_compaction import fill, word
-from tests.integration.test_memories_records import bring_in, rows
 
 FOLDER = "before-compaction"
 FULL = Policy(max_memories=20)

@@ -14,11 +14,11 @@ from bespoke_workers.database import migrate, tables
 from bespoke_workers.errors import Misconfigured
 from tests.integration.databases import opened, rows
 from tests.integration.memory_workers import in_loop
+from tests.nodes.waiting import SECONDS
 
 REVISIONS = [
     script.revision for script in ScriptDirectory.from_config(migrate.config()).walk_revisions()
 ][::-1]
-SECONDS = 60
 
 
 def test_an_empty_database_gets_the_newest_schema(empty_database_url: str) -> None:

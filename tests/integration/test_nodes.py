@@ -13,10 +13,8 @@ from pytest_celery.vendors.worker.tasks import add, sleep
 from bespoke_workers.database import migrate
 from tests.conftest import StartWorker
 from tests.nodes.process import ProcessContainer
-from tests.nodes.waiting import wait_until, wait_until_gone
+from tests.nodes.waiting import SECONDS, wait_until, wait_until_gone
 from tests.nodes.worker import ProcessWorker, WorkerContainer
-
-SECONDS = 30
 
 
 @pytest.fixture

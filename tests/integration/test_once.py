@@ -15,9 +15,9 @@ from bespoke_workers.database import once
 from bespoke_workers.database.engine import Database
 from bespoke_workers.errors import BespokeError, Cancelled, Parked, Refused
 from tests.integration.databases import opened, rows
+from tests.nodes.waiting import SECONDS
 
 Effect = Callable[[AsyncSession], Awaitable[Counted]]
-SECONDS = 30
 
 
 class Ledger:

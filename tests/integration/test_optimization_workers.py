@@ -12,8 +12,8 @@ from bespoke_workers.optimization.run import THREADS
 from examples.support_desk.standin_lm import StandinLM
 from tests.conftest import StartWorker
 from tests.integration.optimizing import MODULE, PROGRAM, lessons
+from tests.nodes.waiting import SECONDS
 
-SECONDS = 120
 LEASE_S = 2
 
 

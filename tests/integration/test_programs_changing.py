@@ -202,7 +202,8 @@ MOVES = st.lists(
 
 @given(moves=MOVES)
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # each example has a user of its own
 def test_any_moves_leave_what_a_stack_of_versions_would(
     desk: Desk, moves: list[tuple[str, int]]

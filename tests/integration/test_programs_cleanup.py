@@ -1,8 +1,8 @@
-"""A cleanup deletes by its rule alone, in pages, once, and never what somebody needs."""
+"""A cleanup deletes by its rule alone, and never what somebody needs."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import UTC, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,88 +11,19 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, text
-from sqlmodel import col, select
+from sqlalchemy import text
 
 from bespoke_schemas import ids, programs
-from bespoke_schemas.jobs import Cancel
-from bespoke_workers.database.engine import Database
-from bespoke_workers.database.tables import Job, OptimizationJob, ProgramVersion
-from bespoke_workers.errors import Cancelled, Refused, Transient
+from bespoke_workers.errors import Refused
 from bespoke_workers.observe import events
-from bespoke_workers.optimization.cancellation import Cancellation
-from bespoke_workers.programs import cleaning, pointer
+from bespoke_workers.programs import pointer
 from bespoke_workers.programs.changing import Changing
-from bespoke_workers.programs.cleaning import Cleaning
 from bespoke_workers.programs.cleanup import Candidate, surplus
 from bespoke_workers.programs.library import Library
-from bespoke_workers.settings import Settings
-from tests.integration.optimizing import RecordingOutbox
+from tests.integration.cleaning_desk import NOW, Desk, ids_of, versions
 from tests.two_predictors import NAME, tame_state
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 USERS = count(1)
-
-
-class Desk:
-    """The services that a worker has, on a loop of the test's own."""
-
-    def __init__(self, url: str, home: Path, runner: asyncio.Runner) -> None:
-        self.run = runner.run
-        self.database = Database(url, pool_size=8)
-        self.settings = Settings(home=home, programs=("tests.two_predictors",))
-        self.outbox = RecordingOutbox()
-        self.cleaning = Cleaning(self.database, self.settings, self.outbox)
-
-    def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write versions as they may be, each given by what it differs in."""
-        plain: dict[str, Any] = {
-            "user_id": "ada", "program": NAME, "signature": "a -> b", "score": None,
-            "state": {}, "fingerprint": "", "size_bytes": 10, "saved_at": NOW,
-            "checkpoint": None, "checkpoint_of": None,
-        }  # fmt: skip
-
-        async def write() -> None:
-            async with self.database.transaction() as session:
-                await session.exec(insert(ProgramVersion).values([plain | row for row in rows]))
-
-        if rows:
-            self.run(write())
-
-    def use(self, user_id: str | None, *version_ids: UUID) -> None:
-        """Put versions into use, one after the other."""
-
-        async def use() -> None:
-            for version_id in version_ids:
-                async with self.database.transaction() as session:
-                    target = (user_id, NAME, version_id)
-                    await pointer.move(session, [target], reason="activated")
-
-        self.run(use())
-
-    def begin_job(self, state: str, user_id: str = "ada") -> UUID:
-        job = {"id": ids.uuid7(), "user_id": user_id, "program": NAME, "state": state}
-
-        async def write() -> None:
-            async with self.database.transaction() as session:
-                await session.exec(insert(OptimizationJob).values(**job))
-
-        self.run(write())
-        return job["id"]  # type: ignore[return-value]  # a UUID
-
-    def clean_up(self, **asked: Any) -> programs.CleanedUp:
-        payload, done = programs.Cleanup(**asked), None
-        while done is None:  # after a slice of time it is sent again
-            done = self.run(self.cleaning.clean_up(payload))
-        return done
-
-    def there(self, user_id: str | None = "ada") -> set[UUID]:
-        async def read() -> set[UUID]:
-            async with self.database.transaction() as session:
-                owned = col(ProgramVersion.user_id) == user_id
-                return set(await session.exec(select(ProgramVersion.id).where(owned)))
-
-        return self.run(read())
 
 
 @pytest.fixture
@@ -103,23 +34,6 @@ def desk(database_url: str, tmp_path: Path) -> Iterator[Desk]:
         desk.run(desk.database.close())
 
 
-def versions(number: int, **changes: Any) -> list[dict[str, Any]]:
-    """`number` versions, each a day older and worth less than the one before."""
-    return [
-        {
-            "id": ids.uuid7(),
-            "score": 1 - n / number,
-            "saved_at": NOW - timedelta(days=n),
-            **changes,
-        }
-        for n in range(number)
-    ]
-
-
-def ids_of(rows: Sequence[dict[str, Any]]) -> list[UUID]:
-    return [row["id"] for row in rows]
-
-
 # The statement and the function
 
 
@@ -128,6 +42,8 @@ SCORES = (
     | st.sampled_from([0.0, 0.5, 1.0, -1e308, 1e308, 5e-324, 0.29, 0.1 + 0.2])
     | st.floats(allow_nan=False, allow_infinity=False)
 )
+
+
 SAVED = st.integers(0, 3).map(lambda days: NOW - timedelta(days=days)) | st.datetimes(
     timezones=st.just(UTC)
 )
@@ -139,7 +55,8 @@ SAVED = st.integers(0, 3).map(lambda days: NOW - timedelta(days=days)) | st.date
     max_stored=st.integers(1, 8),
 )
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # each example has a user of its own
 def test_the_statement_deletes_what_the_function_says(
     desk: Desk, drawn: list[Any], used: list[int], max_stored: int
@@ -254,38 +171,6 @@ def test_only_the_owner_and_the_program_asked_for_are_cleaned_up(desk: Desk) -> 
     assert desk.there("bob") == set(ids_of(owners["bob"]))
 
 
-@pytest.mark.parametrize("page", [2, 3, 7, 1000])
-def test_everybody_is_cleaned_up_in_pages_of_any_size(
-    desk: Desk, page: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    everybody = {
-        user: [
-            *versions(number, user_id=user),
-            *versions(number // 2, user_id=user, program="other"),
-        ]
-        for user, number in {None: 9, "a": 1, "b": 12, "c": 3, "d": 6}.items()
-    }
-    for rows in everybody.values():
-        desk.write(rows)
-    desk.cleaning = Cleaning(desk.database, desk.settings, desk.outbox, versions=page)
-    told: list[dict[str, Any]] = []
-    end = events.subscribe("dspy.storage.cleanup", lambda event: told.append(dict(event)))
-
-    done = desk.clean_up(max_stored_programs=3)
-    end()
-
-    for user, rows in everybody.items():
-        own = [row for row in rows if "program" not in row]
-        other = [row for row in rows if "program" in row]
-        assert desk.there(user) == set(ids_of(own)[:3]) | set(ids_of(other)[:3]), user
-    assert done.deleted_count == 6 + 1 + 9 + 3 + 3
-    assert set(done.program_ids).isdisjoint(set().union(*map(desk.there, everybody)))
-    assert done.kept_count == 3 + 3 + 3 + 3 + 3
-    (event,) = told
-    facts = {"deleted_count": 22, "kept_count": 15, "size_bytes": 220}
-    assert event == {"event": "dspy.storage.cleanup", **facts}
-
-
 def test_the_limit_is_the_setting_s_unless_another_is_given(desk: Desk) -> None:
     desk.write(versions(120))
 
@@ -308,85 +193,6 @@ def test_a_dry_run_tells_what_would_go_and_deletes_nothing(desk: Desk) -> None:
     wet = desk.clean_up(user_id="ada", max_stored_programs=2)
     assert dry.model_copy(update={"dry_run": False}) == wet
     assert list(wet.program_ids) == ids_of(rows)[:1:-1]
-
-
-# Once
-
-
-def test_one_cleanup_delivered_many_times_at_once_is_one(desk: Desk) -> None:
-    desk.write(versions(10))
-    payload = programs.Cleanup(user_id="ada", max_stored_programs=4)
-
-    async def deliver() -> list[programs.CleanedUp | None]:
-        return await asyncio.gather(*(desk.cleaning.clean_up(payload) for _ in range(5)))
-
-    first, *others = desk.run(deliver())
-
-    assert first is not None
-    assert first.deleted_count == 6
-    assert all(other == first for other in others)
-    desk.write(versions(10))
-    assert desk.run(desk.cleaning.clean_up(payload)) == first
-    assert len(desk.there()) == 14
-
-
-def test_a_long_cleanup_gives_way_and_goes_on_where_it_was(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for user in "abcdef":
-        desk.write(versions(5, user_id=user))
-    desk.cleaning = Cleaning(desk.database, desk.settings, desk.outbox, versions=5)
-    monkeypatch.setattr(cleaning, "SLICE_SECONDS", -1.0)
-    payload = programs.Cleanup(max_stored_programs=2)
-
-    slices = 0
-    while (done := desk.run(desk.cleaning.clean_up(payload))) is None:
-        slices += 1
-        assert desk.outbox.enqueued == [payload] * slices
-
-    assert slices > 3
-    assert (done.deleted_count, done.kept_count) == (18, 12)
-
-
-def test_a_cleanup_is_cancelled_between_two_pages(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for user in "abc":
-        desk.write(versions(5, user_id=user))
-    desk.cleaning = Cleaning(desk.database, desk.settings, desk.outbox, versions=5)
-    monkeypatch.setattr(cleaning, "SLICE_SECONDS", -1.0)
-    payload = programs.Cleanup(max_stored_programs=2)
-    assert desk.run(desk.cleaning.clean_up(payload)) is None
-
-    cancellation = Cancellation(desk.database, desk.outbox)
-    assert desk.run(cancellation.cancel(Cancel(job_id=payload.id))).cancelled
-
-    with pytest.raises(Cancelled):
-        desk.run(desk.cleaning.clean_up(payload))
-    assert len(desk.there("c")) == 5
-
-
-def test_an_id_of_another_job_is_refused(desk: Desk) -> None:
-    payload = programs.Cleanup(user_id="ada")
-    desk.run(desk.cleaning.clean_up(payload))
-
-    with pytest.raises(Refused, match="belongs to another job"):
-        desk.run(desk.cleaning.clean_up(programs.Cleanup(id=payload.id, user_id="bob")))
-
-
-def test_each_night_has_one_cleanup_of_everybody(desk: Desk) -> None:
-    desk.cleaning.enqueue_nightly()
-    desk.cleaning.enqueue_nightly()
-
-    first, second = desk.outbox.enqueued
-    assert first == second == programs.Cleanup(id=first.id)
-
-    def away(payload: Any) -> None:
-        raise OSError
-
-    desk.outbox.enqueue = away  # type: ignore[method-assign]  # a broker that is away
-    with pytest.raises(Transient, match="broker failed: OSError"):
-        desk.cleaning.enqueue_nightly()
 
 
 # At the same time
@@ -427,46 +233,3 @@ def test_cleaning_up_and_activating_at_once_never_leaves_a_pointer_to_nothing(
             return int((await connection.execute(text(query))).scalar_one())
 
     assert desk.run(dangling()) == 0
-
-
-def test_how_far_a_cleanup_is_holds_no_contents_and_names_nobody(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    secret = {"description": "a secret", "state": {"demo": "a secret"}}
-    desk.write(versions(5, user_id="a secret", **secret))
-    desk.cleaning = Cleaning(desk.database, desk.settings, desk.outbox, versions=5)
-    monkeypatch.setattr(cleaning, "SLICE_SECONDS", -1.0)
-    payload = programs.Cleanup(max_stored_programs=2)
-    desk.run(desk.cleaning.clean_up(payload))
-
-    async def read() -> Job:
-        async with desk.database.transaction() as session:
-            return await session.get_one(Job, payload.id)
-
-    job = desk.run(read())
-    assert job.state == "accepted"
-    assert "secret" not in job.model_dump_json()
-
-
-def test_a_cleanup_whose_mark_is_gone_begins_again_and_counts_once(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    everybody = {user: versions(5, user_id=user) for user in "abcd"}
-    for rows in everybody.values():
-        desk.write(rows)
-    desk.cleaning = Cleaning(desk.database, desk.settings, desk.outbox, versions=5)
-    monkeypatch.setattr(cleaning, "SLICE_SECONDS", -1.0)
-    payload = programs.Cleanup(max_stored_programs=2)
-    while desk.there("b") != set(ids_of(everybody["b"])[:2]):
-        assert desk.run(desk.cleaning.clean_up(payload)) is None
-
-    async def erase() -> None:
-        async with desk.database.autocommit() as connection:
-            await connection.execute(text("DELETE FROM program_version WHERE user_id = 'b'"))
-
-    desk.run(erase())
-    while (done := desk.run(desk.cleaning.clean_up(payload))) is None:
-        pass
-
-    assert (done.deleted_count, done.kept_count) == (12, 8)
-    assert [len(desk.there(user)) for user in "abcd"] == [2, 0, 2, 2]

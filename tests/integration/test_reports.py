@@ -23,6 +23,7 @@ from tests.integration.memory_workers import in_loop
 from tests.integration.reporting import HOSTILE, PROGRAM, SECRETS, plant
 from tests.nodes import chromium
 from tests.nodes.chromium import Chromium
+from tests.nodes.waiting import SECONDS
 
 USERS, VERSIONS = 30, 6
 FIGURE = re.compile(r'<figure id="([^"]+)"[^>]* data-marks="(\d+)".*?</figure>', re.DOTALL)
@@ -229,7 +230,7 @@ async def test_the_command_writes_a_page_or_the_figures(database_url: str, tmp_p
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=SECONDS,
         )
 
     done = bespoke(PROGRAM, "user-7")

@@ -7,6 +7,7 @@ from typing import Any
 
 from bespoke_schemas import memories
 from bespoke_schemas.queues import queue_name
+from tests.nodes.waiting import SECONDS
 
 SECRET = "my-secret-diagnosis"
 
@@ -44,7 +45,7 @@ def retried(env: dict[str, str], retries: int) -> tuple[memories.Store, dict[str
         env=env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stderr
     return payload, json.loads(done.stdout.splitlines()[-1]), done.stderr

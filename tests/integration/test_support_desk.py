@@ -21,6 +21,7 @@ from dspy.utils.callback import BaseCallback
 from examples.support_desk import desk
 from examples.support_desk.standin_lm import ROOT, StandinLM, standin_process
 from examples.support_desk.task import Support, same_label
+from tests.nodes.waiting import SECONDS
 
 SAMPLE = Path(desk.__file__).with_name("sample.csv")
 
@@ -281,7 +282,7 @@ def test_the_command_says_why_it_cannot_listen() -> None:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=SECONDS,
         )
     assert run.returncode == 2
     assert f"cannot listen on port {port}" in run.stderr

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.transport_peer import SECONDS, Peer
+from tests.integration.transport_peer import Peer
+from tests.nodes.waiting import SECONDS
 
 SHARDS = [f"s.{number}" for number in range(16)]
 OPTIONS: dict[str, Any] = {"sharded_queues": SHARDS, "member_timeout": 0.8, "peek_seconds": 0.5}

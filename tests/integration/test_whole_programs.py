@@ -18,6 +18,7 @@ from examples.support_desk.standin_lm import StandinLM
 from tests import traps
 from tests.hybrid_program import NAME, OWN, SHARED, same_label
 from tests.integration.whole_desk import SIGNING_KEY, Desk, opened
+from tests.nodes.waiting import SECONDS
 from tests.traps import KEY
 
 
@@ -85,7 +86,7 @@ def test_it_is_loaded_where_the_application_s_module_is_not_there(desk: Desk) ->
 
     done = subprocess.run(
         [sys.executable, "-c", code],
-        capture_output=True, text=True, timeout=60, env=environment, cwd=desk.root,
+        capture_output=True, text=True, timeout=SECONDS, env=environment, cwd=desk.root,
     )  # fmt: skip
 
     assert done.stdout == "Desk False ada's\n", done.stderr

@@ -6,8 +6,9 @@ from typing import Any
 from kombu import Connection, Consumer, Queue
 from kombu.message import Message
 
+from tests.nodes.waiting import SECONDS
+
 TRANSPORT = "bespoke_workers.transport:Transport"
-SECONDS = 20
 
 
 class Peer:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-SECONDS = 30.0  # for what takes well under one on an idle machine
+SECONDS = 120.0
+"""For what takes a second on an idle machine; one that is loaded tenfold is slow, not wrong."""
 LOOK_SECONDS = 0.02
 
 

@@ -143,7 +143,7 @@ def test_what_a_user_said_does_nothing_to_a_terminal() -> None:
 
 @pytest.mark.parametrize("kind", sorted(RESULTS, key=str))
 @given(drawing=st.data())
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_every_answer_can_be_shown(kind: type[Result], drawing: st.DataObject) -> None:
     answer = kind.model_validate(drawing.draw(results(kind)))
 

@@ -99,7 +99,7 @@ def test_only_payloads_that_exist_are_kept_from_being_commands() -> None:
 
 @EACH
 @given(drawing=st.data())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_a_command_line_means_the_payload_that_it_was_made_of(
     kind: type[Payload[Any]], drawing: st.DataObject
 ) -> None:

@@ -19,6 +19,7 @@ from bespoke_client.testing import RecordingAsyncClient, RecordingClient
 from bespoke_schemas import ids, program_state
 from tests import hybrid_program
 from tests.hybrid_program import Desk
+from tests.nodes.waiting import SECONDS
 from tests.two_predictors import Triage, tame_state
 
 REGISTER = {"triage": Triage, "desk": Desk}
@@ -360,7 +361,7 @@ except NotServed as error:
 def alone(script: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
-        capture_output=True, text=True, check=True, timeout=150,
+        capture_output=True, text=True, check=True, timeout=SECONDS,
     )  # fmt: skip
     return done.stdout.splitlines()
 

@@ -109,7 +109,7 @@ class AgainstAPlainScan(RuleBasedStateMachine):
 
 
 TestAgainstAPlainScan = AgainstAPlainScan.TestCase
-TestAgainstAPlainScan.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestAgainstAPlainScan.settings = settings(max_examples=40, stateful_step_count=25)
 
 
 @given(st.text(max_size=60))

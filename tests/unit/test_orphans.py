@@ -7,15 +7,15 @@ import sys
 import pytest
 
 from bespoke_workers.orphans import Parent
+from tests.nodes.waiting import SECONDS
 
 FAMILY = """
-import os, sys
+import os, sys, time
 from bespoke_workers.orphans import parent
 parent.remember()
-held, told = os.pipe()
 if os.fork() == 0:
-    os.close(told)
-    os.read(held, 1)  # ends with the worker
+    while os.getppid() == parent.pid:  # nothing else tells when the kernel has let it go
+        time.sleep(0.01)
     parent.follow()
     print("lingers")
     sys.stdout.flush()
@@ -24,7 +24,9 @@ os._exit(0)
 
 
 def test_a_pool_process_whose_worker_died_before_it_started_ends() -> None:
-    run = subprocess.run([sys.executable, "-c", FAMILY], capture_output=True, text=True, timeout=30)
+    run = subprocess.run(
+        [sys.executable, "-c", FAMILY], capture_output=True, text=True, timeout=SECONDS
+    )
 
     assert (run.stdout, run.stderr) == ("", "")
 

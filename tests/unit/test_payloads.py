@@ -28,7 +28,7 @@ def module_of(kind: type[Payload[Any]]) -> str:
 
 @EACH
 @given(drawing=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_payload_comes_back_from_json_as_it_was(
     kind: type[Payload[Any]], drawing: st.DataObject
 ) -> None:
@@ -73,7 +73,7 @@ def test_an_unknown_task_has_no_payload() -> None:
 
 @EACH
 @given(drawing=st.data())
-@settings(max_examples=1, deadline=None)
+@settings(max_examples=1)
 def test_a_payload_is_frozen(kind: type[Payload[Any]], drawing: st.DataObject) -> None:
     payload = drawing.draw(payloads(kind))
 
@@ -84,7 +84,7 @@ def test_a_payload_is_frozen(kind: type[Payload[Any]], drawing: st.DataObject) -
 
 @EACH
 @given(drawing=st.data())
-@settings(max_examples=1, deadline=None)
+@settings(max_examples=1)
 def test_a_payload_takes_no_field_that_it_does_not_know(
     kind: type[Payload[Any]], drawing: st.DataObject
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_payload_takes_no_field_that_it_does_not_know(
 
 @EACH
 @given(drawing=st.data())
-@settings(max_examples=1, deadline=None)
+@settings(max_examples=1)
 def test_each_payload_gets_an_id_of_its_own(
     kind: type[Payload[Any]], drawing: st.DataObject
 ) -> None:

@@ -101,7 +101,7 @@ def test_an_index_that_has_shrunk_lets_its_codes_go() -> None:
     assert index.nearest(drawn(1, 1000)[3])[0] == (ids(4)[3], 1.0)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     st.integers(0, 10**6), st.sampled_from([0.99, 0.95, 0.85, 0.5]), st.sampled_from([5, 48, 384])
 )

@@ -67,7 +67,7 @@ def test_the_more_accessed_one_takes_in_every_newcomer() -> None:
 
 
 @given(drawing=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_what_stays_is_what_one_store_after_the_other_leaves(drawing: st.DataObject) -> None:
     topics = drawing.draw(st.lists(st.integers(0, 3), min_size=1, max_size=8))
     accesses = drawing.draw(st.lists(st.integers(0, 2), min_size=4, max_size=4))
