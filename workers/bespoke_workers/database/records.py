@@ -12,10 +12,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import Payload, Result
+from bespoke_schemas.memories import Import
+from bespoke_schemas.programs import Cleanup
 from bespoke_workers.database.tables import Job
 from bespoke_workers.errors import BespokeError, Cancelled, Parked, Refused
 
 ACCEPTED = "accepted"
+PAGED = (Import.task, Cleanup.task)
+"""Jobs that go page by page: until the last one their row is accepted and tells how far it is."""
 ENDS = {"succeeded": "done", "failed": "failed", "parked": "parked", "cancelled": "cancelled"}
 
 

@@ -9,9 +9,7 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.jobs import Cancel, Cancelled
-from bespoke_schemas.memories import Import
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
-from bespoke_schemas.programs import Cleanup
 from bespoke_workers import errors
 from bespoke_workers.database import once, records
 from bespoke_workers.database.engine import Database
@@ -24,9 +22,6 @@ NOT_BEGUN = "it had not begun, and will not"
 STOPPED = "it ran, and its process was stopped"
 UNKNOWN_TASK = ""
 """Whoever cancels a job knows its id alone; the job's own message brings the rest."""
-
-PAGED = (Import.task, Cleanup.task)
-"""Jobs that go page by page and look between two of them whether they were cancelled."""
 
 Ended = dict[UUID, str]
 """Jobs that a cancellation ended, and the reason that whoever waits for them is told."""
@@ -92,7 +87,7 @@ async def _cancel(
         ended[job_id] = BEFORE
         return Cancelled(cancelled=True, reason=NOT_BEGUN)
     job = await session.get_one(Job, job_id, with_for_update=True)
-    if job.state == records.ACCEPTED and job.task in PAGED:  # between two of its pages
+    if job.state == records.ACCEPTED and job.task in records.PAGED:  # between two of its pages
         job.state, job.reason = "cancelled", WHILE_IT_RAN
         session.add(job)
         return Cancelled(cancelled=True, reason="it runs, and stops after the page that it is at")
