@@ -5,6 +5,7 @@ import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from bespoke_workers.errors import Transient, Unusable
 from bespoke_workers.memories import safeguard
 from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.policy import DEFAULT, Policy
+from bespoke_workers.memories.safeguard_pruning import SafeguardPruning
 from bespoke_workers.memories.store import Memories
 from bespoke_workers.observe import events
 from bespoke_workers.storage.places import Storage
@@ -195,3 +197,32 @@ async def test_a_file_that_is_not_completed_leaves_no_trace(
                 await memories.store(Store(user_id="ada", content=word(20)))
     assert not list(tmp_path.rglob("*.*"))
     assert len(await rows(database_url)) == 20
+
+
+@in_loop
+async def test_files_go_when_the_archive_would(database_url: str, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    beside = tmp_path / "of-the-application.jsonl.gz"
+    async with safe(database_url, tmp_path, 0.5) as memories:
+        await fill(memories, 20)
+        await memories.set_policy(SetPolicy(user_id="ada", max_memories=5))
+        report = await memories.compact(Compact(user_id="ada"))
+    assert report.exported_to is not None
+    (written,) = (tmp_path / FOLDER).rglob("*.jsonl.gz")
+    beside.write_bytes(b"")
+    by_hand = written.with_name("notes.txt")
+    by_hand.write_bytes(b"")
+    storage = Storage(tmp_path.as_uri())
+
+    assert await SafeguardPruning(storage, lambda: now + timedelta(days=29), 30).prune() == 0
+    assert await SafeguardPruning(storage, lambda: now + timedelta(days=31), 30).prune() == 1
+
+    assert (written.exists(), by_hand.exists(), beside.exists()) == (False, True, True)
+    by_hand.unlink()
+    assert await SafeguardPruning(storage, lambda: now + timedelta(days=99), 30).prune() == 0
+
+
+@in_loop
+async def test_where_nothing_was_exported_nothing_is_pruned(tmp_path: Path) -> None:
+    storage = Storage((tmp_path / "none").as_uri())
+    assert await SafeguardPruning(storage, lambda: datetime.now(UTC), 30).prune() == 0

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bespoke_workers.learning.reading import Reading
     from bespoke_workers.memories.pruning import Pruning
     from bespoke_workers.memories.rounds import Rounds
+    from bespoke_workers.memories.safeguard_pruning import SafeguardPruning
     from bespoke_workers.memories.store import Memories
     from bespoke_workers.optimization.all_tiers import AllTiers
     from bespoke_workers.optimization.batch_records import BatchRecords
@@ -144,6 +145,16 @@ class Runtime:
 
         keep = self.settings.archive_days, self.settings.job_retention_days
         return Pruning(self.database, utc_now, *keep)
+
+    @cached_property
+    def safeguard_pruning(self) -> "SafeguardPruning":
+        """How long the exports before large compactions are kept."""
+        from bespoke_workers.memories.safeguard_pruning import SafeguardPruning
+        from bespoke_workers.memories.store import utc_now
+        from bespoke_workers.storage.places import Storage
+
+        storage = Storage(self.settings.storage)
+        return SafeguardPruning(storage, utc_now, self.settings.archive_days)
 
     @cached_property
     def programs(self) -> "Library":

@@ -20,6 +20,7 @@ from bespoke_workers.storage.places import Storage
 
 EXPORT_SECONDS = 60.0
 """Then the job waits for a better moment: a little later it would be stopped for good."""
+FOLDER = "before-compaction"
 _SETTING = "BESPOKE_EXPORT_BEFORE_SHARE"
 
 
@@ -51,7 +52,7 @@ class Safeguard:
         user_id, run_id = archive.user_id, archive.run_id
         try:
             # The user's own folder, by a name that does not tell who it is.
-            name = f"before-compaction/{events.hashed(user_id)}/{run_id}.jsonl.gz"
+            name = f"{FOLDER}/{events.hashed(user_id)}/{run_id}.jsonl.gz"
             place = self._storage.place(name)
             async with asyncio.timeout(EXPORT_SECONDS):
                 pages = _pages(connection, user_id)

@@ -51,12 +51,12 @@ class Storage:
         _, root = self._opened
         return Place(f"{self._public}/{relative}", f"{root.rstrip('/')}/{relative}")
 
-    def names(self) -> list[str]:
-        """Return the names of all files in the storage; it blocks, so it is called in threads."""
+    def names(self, folder: str = "") -> list[str]:
+        """Return the names of all files, or of those in a folder; it blocks: call it in threads."""
         files, root = self._opened
         prefix = str(files._strip_protocol(root)).rstrip("/") + "/"
         files.invalidate_cache()  # object stores keep listings
-        found = files.find(root)
+        found = files.find(f"{root.rstrip('/')}/{folder}" if folder else root)
         return sorted(path[len(prefix) :] for path in found if path.startswith(prefix))
 
     def remove(self, name: str) -> None:

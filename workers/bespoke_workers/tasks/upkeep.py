@@ -50,9 +50,10 @@ async def go_on(this: Runtime, round_id: str) -> None:
 
 @internal(PRUNE)
 async def prune(this: Runtime) -> None:
-    """Delete the records of jobs and what was archived that are older than their retention."""
+    """Delete the records of jobs, and what was archived or exported, after their retention."""
     await this.retention.prune()
     await this.pruning.prune()
+    await this.safeguard_pruning.prune()
 
 
 @internal(REEMBED)
