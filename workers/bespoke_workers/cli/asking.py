@@ -183,12 +183,12 @@ def forget(job_id: UUID) -> None:
 
 def _unserved(payload: Payload[Any], config: Settings) -> list[str]:
     """Return the queues of a payload's job that no worker consumes."""
-    from bespoke_workers.cli.status import consumed
+    from bespoke_workers.cli.status import consumed, held
 
     needed = [queue_name(payload.queue, payload.subject())]
     if payload.queue is Queue.OPTIMIZATION:
         needed.append(OPTIMIZATION_RUNS)
-    served = {name for names in consumed(config).values() for name in names}
+    served = {name for names in consumed(config).values() for name in names} | held(config)
     return sorted(str(_family(name)) for name in set(needed) - served if _waits(name, config))
 
 

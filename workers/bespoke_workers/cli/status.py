@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import click
 
@@ -11,20 +11,27 @@ from bespoke_schemas.queues import Queue, members
 from bespoke_workers import settings
 from bespoke_workers.cli import preflight
 from bespoke_workers.errors import BespokeError
+from bespoke_workers.keys import UNACKED
 from bespoke_workers.settings import Settings
 
 PING_SECONDS = 1.0
 AGAIN_SECONDS = 0.5
+HELD_AT_ONCE = 10_000
+"""Messages in workers' hands that are looked at; each holds a few."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """What was seen. ``queues`` maps each family to its waiting messages."""
+    """What was seen. ``queues`` maps each family to its waiting messages.
+
+    ``busy`` are families whose worker does not answer, and has jobs in its hands.
+    """
 
     ok: bool
     problems: list[str]
     workers: dict[str, list[str]]
     queues: dict[str, int]
+    busy: list[str] = field(default_factory=list)
 
     def names(self) -> set[str]:
         """Return the workers' names without their machines'."""
@@ -56,10 +63,11 @@ def look(config: Settings) -> Status:
         return Status(False, problems, {}, {})
     workers = _workers(config)
     served = {family for names in workers.values() for family in names}
-    missing = [str(family) for family in Queue if str(family) not in served]
+    busy = {_family(name) for name in held(config)} - served
+    missing = [str(family) for family in Queue if str(family) not in served | busy]
     if missing:
         problems.append(f"no worker consumes: {', '.join(missing)}; run `bespoke worker`")
-    return Status(not problems, problems, workers, _waiting(config))
+    return Status(not problems, problems, workers, _waiting(config), sorted(busy))
 
 
 def consumed(config: Settings) -> dict[str, set[str]]:
@@ -69,6 +77,22 @@ def consumed(config: Settings) -> dict[str, set[str]]:
     inspect = make_celery(lambda: config).control.inspect(timeout=PING_SECONDS)
     answers = inspect.active_queues() or {}
     return {name: {queue["name"] for queue in queues} for name, queues in answers.items()}
+
+
+def held(config: Settings) -> set[str]:
+    """Return the queues of jobs in the hands of workers that live.
+
+    A worker of the pool ``solo`` answers nothing while it works, but a thread of its own goes on
+    with the signs of life for what it holds.
+    """
+    import redis
+
+    with redis.Redis.from_url(config.broker()) as client:
+        seconds, _ = client.time()
+        alive = (f"{UNACKED}_index", seconds - config.claim_timeout_s, "+inf")
+        receipts = client.zrangebyscore(*alive, start=0, num=HELD_AT_ONCE)
+        entries = client.hmget(UNACKED, receipts) if receipts else []
+    return {json.loads(entry)[2] for entry in entries if entry}
 
 
 def _workers(config: Settings) -> dict[str, list[str]]:
@@ -94,6 +118,8 @@ def _waiting(config: Settings) -> dict[str, int]:
 def _text(seen: Status) -> str:
     lines = [f"problem: {problem}" for problem in seen.problems]
     lines += [f"worker {name}: {', '.join(queues)}" for name, queues in seen.workers.items()]
+    if seen.busy:
+        lines.append(f"busy: {', '.join(seen.busy)}")
     if seen.queues:
         counts = ", ".join(f"{name} {count}" for name, count in seen.queues.items())
         lines.append(f"waiting: {counts}")
