@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bespoke_schemas.jobs import Progress
 from bespoke_schemas.memories import (
     Clear,
     Export,
@@ -78,5 +79,8 @@ async def test_an_export_goes_page_by_page(
             write(self, lines)
 
         monkeypatch.setattr(Writer, "write", counted)
-        assert (await memories.export(Export(user_id="ada", name=FILE))).count == 30
+        told = list[Progress]()
+        exported = await memories.export(Export(user_id="ada", name=FILE), told.append)
+        assert exported.count == 30
         assert pages == [5] * 6
+        assert [(one.done, one.total) for one in told] == [(n, 30) for n in range(5, 31, 5)]

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from bespoke_schemas.jobs import Progress
 from bespoke_schemas.memories import Export, Exported
 from bespoke_schemas.memories.many import MANY_LIMIT
 from bespoke_workers.database.engine import Database
@@ -15,6 +16,7 @@ from bespoke_workers.memories.record_file import ROWS_AT_ONCE, write_records
 from bespoke_workers.memories.record_statements import EXPORT
 from bespoke_workers.memories.records import record_of
 from bespoke_workers.observe import events
+from bespoke_workers.outbox import Tell, to_nobody
 from bespoke_workers.storage.places import Place, Storage
 
 
@@ -25,9 +27,10 @@ class Exporting:
         self._database = database
         self._storage = storage
 
-    async def export(self, payload: Export) -> Exported:
+    async def export(self, payload: Export, tell: Tell = to_nobody) -> Exported:
         """Write a user's memories to a file, which has its name only when it is whole.
 
+        ``tell`` hears how many of them are written.
         Once per job id, but for an inline one: that is a read, whose contents are kept nowhere.
         Raises Refused for a name outside the storage, and where inline there are too many.
         """
@@ -37,7 +40,7 @@ class Exporting:
         place = self._storage.place(default if payload.name is None else payload.name)
 
         async def effect(session: AsyncSession) -> Exported:
-            return await self._write(await session.connection(), payload, place)
+            return await self._write(await session.connection(), payload, place, tell)
 
         exported = await once(self._database, payload, effect)
         events.emit(
@@ -57,20 +60,27 @@ class Exporting:
         events.emit("dspy.memory.export", user_id=payload.user_id, count=len(rows), size_bytes=0)
         return Exported(url=None, count=len(rows), records=records)
 
-    async def _write(self, connection: AsyncConnection, payload: Export, place: Place) -> Exported:
+    async def _write(
+        self, connection: AsyncConnection, payload: Export, place: Place, tell: Tell
+    ) -> Exported:
+        pages = _pages(connection, payload, tell)
         count, size, sha256 = await write_records(
-            self._storage, place, str(payload.id), payload.user_id, _pages(connection, payload)
+            self._storage, place, str(payload.id), payload.user_id, pages
         )
         return Exported(url=place.url, count=count, size_bytes=size, sha256=sha256)
 
 
 async def _pages(
-    connection: AsyncConnection, payload: Export
+    connection: AsyncConnection, payload: Export, tell: Tell
 ) -> AsyncGenerator[Sequence[Any], None]:
+    """Yield pages of rows; whoever takes the next one has written the one before."""
+    done = 0
     options = {"yield_per": ROWS_AT_ONCE}
     rows = await connection.stream(EXPORT, _sought(payload, None), execution_options=options)
     async for page in rows.partitions(ROWS_AT_ONCE):
         yield page
+        done += len(page)
+        tell(Progress(step="exporting", done=done, total=page[0].total))
 
 
 def _sought(payload: Export, limit: int | None) -> dict[str, object]:

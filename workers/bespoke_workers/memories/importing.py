@@ -22,12 +22,11 @@ from bespoke_workers.memories.loading import Loader
 from bespoke_workers.memories.record_source import RecordSource
 from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.observe import events
+from bespoke_workers.outbox import Tell
 from bespoke_workers.storage.places import Storage
 
 SLICE_SECONDS = 2.0
 """For which an import goes on before others of its queue have their turn."""
-
-Tell = Callable[[Progress], object]
 
 
 class Importing:

@@ -5,11 +5,15 @@ from sqlalchemy import ARRAY, DateTime, Text, Uuid
 from bespoke_workers.memories.statements import MEMORY, statement
 
 EXPORT = statement(f"""
-    SELECT {MEMORY}, renewed_at FROM memory WHERE user_id = :user_id AND tags @> :tags
+    SELECT {MEMORY}, renewed_at, count(*) OVER () AS total
+    FROM memory WHERE user_id = :user_id AND tags @> :tags
         AND (:kind IS NULL OR kind = :kind)
     ORDER BY created_at, id LIMIT :limit
 """)  # noqa: S608  # no part of it comes from outside
-"""Read a user's memories, oldest first; a null limit is none. One statement is of one moment."""
+"""Read a user's memories, oldest first, and how many there are in each row; a null limit is none.
+
+One statement is of one moment.
+"""
 
 EXPORT_PAGE = statement(
     f"""

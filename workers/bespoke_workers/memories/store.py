@@ -14,7 +14,6 @@ from bespoke_workers.memories.embedding import Embedder, load_embedder
 from bespoke_workers.memories.exporting import Exporting
 from bespoke_workers.memories.fitting import Fitting
 from bespoke_workers.memories.history import History
-from bespoke_workers.memories.importing import Tell
 from bespoke_workers.memories.index_cache import IndexCache
 from bespoke_workers.memories.loading import Loader, read_kind
 from bespoke_workers.memories.policies import Policies
@@ -25,7 +24,7 @@ from bespoke_workers.memories.services import Services
 from bespoke_workers.memories.sharing import Sharing
 from bespoke_workers.memories.sweeping import whose
 from bespoke_workers.memories.target import Target
-from bespoke_workers.outbox import Outbox
+from bespoke_workers.outbox import Outbox, Tell, to_nobody
 from bespoke_workers.settings import Settings
 from bespoke_workers.storage.places import Storage
 
@@ -142,13 +141,16 @@ class Memories:
         payload = await self._sharing.addressed(payload)
         return await self._fitting.do(payload.user_id, lambda of: of.storing_many.store(payload))
 
-    async def export(self, payload: memories.Export) -> memories.Exported:
-        """Write a user's memories to a file of records; once per job id."""
+    async def export(self, payload: memories.Export, tell: Tell = to_nobody) -> memories.Exported:
+        """Write a user's memories to a file of records; once per job id.
+
+        ``tell`` is called with how far it is after each page.
+        """
         payload = await self._sharing.addressed(payload)
-        return await self._exporting.export(payload)
+        return await self._exporting.export(payload, tell)
 
     async def import_(
-        self, payload: memories.Import, tell: Tell = lambda _: None
+        self, payload: memories.Import, tell: Tell = to_nobody
     ) -> memories.Imported | None:
         """Bring records in, for a slice of time; None if the same payload has more to do.
 

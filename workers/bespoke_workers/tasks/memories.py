@@ -22,7 +22,7 @@ async def store_many(payload: memories.StoreMany, this: Runtime) -> memories.Sto
 @serves(memories.Export)
 async def export(payload: memories.Export, this: Runtime) -> memories.Exported:
     """Write a user's memories to a file."""
-    return await this.memories.export(payload)
+    return await this.memories.export(payload, to_watchers(this, payload))
 
 
 @serves(memories.Import)
