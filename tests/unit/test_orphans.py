@@ -31,6 +31,7 @@ def test_a_pool_process_whose_worker_died_before_it_started_ends() -> None:
     assert (run.stdout, run.stderr) == ("", "")
 
 
-@pytest.mark.parametrize("pid", [0, os.getpid(), os.getppid()])
+# Every process of pytest-xdist has to name its tests alike, and has a pid of its own.
+@pytest.mark.parametrize("pid", [0, os.getpid(), os.getppid()], ids=["none", "self", "worker"])
 def test_a_process_whose_worker_lives_stays(pid: int) -> None:
     Parent(pid).follow()
