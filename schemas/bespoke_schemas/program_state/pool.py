@@ -55,7 +55,8 @@ class Pool:
         raw = base64.b64decode(self.part["vectors"])
         rows = np.frombuffer(raw, dtype="<f2").reshape(-1, self.part["dim"]).astype(np.float32)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        return rows / np.where(lengths == 0, np.float32(1), lengths)
+        unit = rows / np.where(lengths == 0, np.float32(1), lengths)
+        return unit.astype(np.float32, copy=False)
 
     def __copy__(self) -> "Pool":
         return self
