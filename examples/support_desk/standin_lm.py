@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb; usage is counted with it
 LARGEST_REQUEST = 16 * 1024 * 1024  # bytes
 STARTUP_TIMEOUT = timedelta(seconds=30)
+NO_HEADERS: Mapping[str, str] = {}
 
 
 Answer = Callable[[prompts.Prompt], str]
@@ -42,6 +43,15 @@ Answer = Callable[[prompts.Prompt], str]
 
 class BadRequestError(ValueError):
     """A request that is not a chat completion: what was wrong, in one line."""
+
+
+class RefusedError(Exception):
+    """Raised by an ``Answer`` to refuse a request, as a server does that is asked too much."""
+
+    def __init__(self, status: HTTPStatus, retry_after_s: float | None = None) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+        self.headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
 
 
 def complete(request: object, answer: Answer = answers.answer) -> dict[str, Any]:
@@ -142,20 +152,29 @@ class _Exchange(BaseHTTPRequestHandler):
             completion = complete(json.loads(body), self.server.answer)
         except BadRequestError as error:
             return self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+        except RefusedError as error:
+            return self._refuse(error.status, str(error), error.headers)
         except ValueError:
             return self._refuse(HTTPStatus.BAD_REQUEST, "the body is not JSON")
         self.server.count()
         time.sleep(self.server.latency.total_seconds())
         return self._reply(HTTPStatus.OK, completion)
 
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
-        self._reply(status, {"error": {"message": message, "type": "invalid_request_error"}})
+    def _refuse(
+        self, status: HTTPStatus, message: str, headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
+        error = {"error": {"message": message, "type": "invalid_request_error"}}
+        self._reply(status, error, headers)
 
-    def _reply(self, status: HTTPStatus, value: dict[str, Any]) -> None:
+    def _reply(
+        self, status: HTTPStatus, value: dict[str, Any], headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
         body = json.dumps(value, ensure_ascii=False).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        for name, text in headers.items():
+            self.send_header(name, text)
         self.end_headers()
         self.wfile.write(body)
 

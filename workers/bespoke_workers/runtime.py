@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.cancellation import Cancellation
     from bespoke_workers.optimization.given_tiers import GivenTiers
     from bespoke_workers.optimization.optimization import Optimization
+    from bespoke_workers.optimization.pace import Pace
     from bespoke_workers.optimization.pausing import Pausing
     from bespoke_workers.optimization.reoptimization import Reoptimization
     from bespoke_workers.optimization.tracking import Tracking
@@ -241,7 +242,19 @@ class Runtime:
         """The optimization of one user's program."""
         from bespoke_workers.optimization.optimization import Optimization
 
-        return Optimization(self.database, self.settings, self.outbox, self.programs, self.examples)
+        return Optimization(
+            self.database, self.settings, self.outbox, self.programs, self.examples, self._pace()
+        )
+
+    def _pace(self) -> "Pace | None":
+        """How often all workers together call the language model, if one is set."""
+        from bespoke_workers.optimization import lm
+        from bespoke_workers.optimization.shared_pace import SharedPace
+
+        model, api_base = self.settings.lm, self.settings.lm_api_base
+        if not model:
+            return None
+        return SharedPace(self.settings.broker(), model, api_base, lm.rate(self.settings))
 
     @cached_property
     def batches(self) -> "Batches":

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     lm_api_base: str | None = None
     lm_api_key: SecretStr | None = None
     lm_temperature: float = 0.0
+    lm_rate: float | None = Field(default=None, gt=0)  # calls a minute, of all workers together
+    lm_token_rate: float | None = Field(default=None, gt=0)  # tokens a minute, likewise
     signing_key: SecretStr | None = None  # of whole programs
     allow_whole_programs: bool = False  # to load them, which runs code
     programs: Annotated[tuple[str, ...], NoDecode] = ()  # modules to import, comma-separated

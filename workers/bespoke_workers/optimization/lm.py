@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from bespoke_workers.errors import Misconfigured
+from bespoke_workers.optimization.pace import Rate
 from bespoke_workers.settings import Settings
 
 CALL_SECONDS = 120.0
@@ -20,13 +21,19 @@ def require(settings: Settings) -> str:
     return settings.lm
 
 
+def rate(settings: Settings) -> Rate:
+    """Return how often all workers together may call the model."""
+    return Rate(settings.lm_rate, settings.lm_token_rate)
+
+
 def build(settings: Settings) -> Any:
     """Return a ``dspy.LM`` for these settings; raises Misconfigured where they are wrong."""
     model = require(settings)
     # Without it, the first look-up of a price fetches a file from the internet.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")
-    import dspy
     from dspy.utils.exceptions import LMConfigurationError
+
+    from bespoke_workers.optimization.patient_lm import PatientLM
 
     options: dict[str, Any] = {"temperature": settings.lm_temperature, "timeout": CALL_SECONDS}
     if settings.lm_api_base is not None:
@@ -36,7 +43,7 @@ def build(settings: Settings) -> Any:
     try:
         if settings.lm_temperature == 0 and _has_its_own_temperature(model):
             options["temperature"] = None
-        return dspy.LM(model, **options)
+        return PatientLM(model, **options)
     except LMConfigurationError:
         raise Misconfigured(
             f"BESPOKE_LM_TEMPERATURE: got {settings.lm_temperature:g}, which {model!r} does not "

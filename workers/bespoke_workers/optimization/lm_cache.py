@@ -19,6 +19,7 @@ import dspy
 from dspy.clients.cache import Cache
 from dspy.clients.legacy_outputs import plain
 
+from bespoke_workers.optimization import gate
 from bespoke_workers.optimization.stopping import Stop
 from bespoke_workers.optimization.usage import Spent, Usage
 
@@ -117,7 +118,10 @@ class ContextCache(Cache):  # type: ignore[misc]  # dspy ships no types
         cache = dspy.settings.get(SETTING)
         if cache is None:
             return None
-        return cache.find(self.cache_key(request, ignored_args_for_cache_key))
+        found = cache.find(self.cache_key(request, ignored_args_for_cache_key))
+        if found is None and (way := gate.current()) is not None:
+            way.admit()
+        return found
 
     def put(
         self,
@@ -134,6 +138,8 @@ class ContextCache(Cache):  # type: ignore[misc]  # dspy ships no types
         answer = plain(value)
         tokens = answer.get("usage") or {} if isinstance(answer, dict) else {}
         cache.keep(key, answer, tokens, _cost(value))
+        if (way := gate.current()) is not None:
+            way.answered(tokens)
 
 
 def install() -> None:

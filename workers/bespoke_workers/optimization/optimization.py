@@ -16,6 +16,8 @@ from bespoke_workers.optimization.answers import ENDED, Answers
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.dispatch import Dispatch
 from bespoke_workers.optimization.leases import Claim, Leases
+from bespoke_workers.optimization.lm import rate
+from bespoke_workers.optimization.pace import LocalPace, Pace
 from bespoke_workers.optimization.tiers import Table
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs.library import Library
@@ -34,12 +36,15 @@ class Optimization:
         outbox: Outbox,
         library: Library,
         examples: Examples,
+        pace: Pace | None = None,
     ) -> None:
+        """``pace`` is that of the language model; None: this process is the only one."""
         self._database = database
         self._settings = settings
         self._outbox = outbox
         self._library = library
         self._examples = examples
+        self._pace = pace or LocalPace(rate(settings))
         self._leases = Leases(
             database,
             settings.lease,
@@ -97,6 +102,7 @@ class Optimization:
             self._library,
             self._examples,
             self._leases,
+            self._pace,
         )
         try:
             return await run.perform(claim)

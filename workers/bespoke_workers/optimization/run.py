@@ -10,12 +10,14 @@ import dspy
 
 from bespoke_schemas.optimization import Candidate, Optimizer
 from bespoke_workers.errors import BespokeError, Refused
-from bespoke_workers.optimization import lm_cache
+from bespoke_workers.optimization import gate, lm_cache
 from bespoke_workers.optimization.comparison import Comparison, compare
+from bespoke_workers.optimization.gate import Gate
 from bespoke_workers.optimization.knn import Vectors
 from bespoke_workers.optimization.lm import CALL_SECONDS
 from bespoke_workers.optimization.lm_cache import JobCache
 from bespoke_workers.optimization.optimizers import Compiled, compile_program
+from bespoke_workers.optimization.pace import Pace
 from bespoke_workers.optimization.scoring import score
 from bespoke_workers.optimization.silence import silenced
 from bespoke_workers.optimization.split import Split
@@ -52,7 +54,13 @@ class Improvement:
 
 
 def improve(
-    assignment: Assignment, lm: Any, cache: JobCache, stop: Stop, usage: Usage, watch: Watch
+    assignment: Assignment,
+    lm: Any,
+    cache: JobCache,
+    stop: Stop,
+    usage: Usage,
+    watch: Watch,
+    pace: Pace,
 ) -> Improvement:
     """Score, compile and score again, in the calling thread and those that DSPy starts.
 
@@ -68,6 +76,7 @@ def improve(
         "num_threads": THREADS,
         "disable_history": True,  # DSPy's is the process's, and would show one user another's
         lm_cache.SETTING: cache,
+        gate.SETTING: Gate(pace, stop),
     }
     try:
         with silenced(), dspy.context(**context):

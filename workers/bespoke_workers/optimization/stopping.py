@@ -38,6 +38,7 @@ class Stop:
         self._calls = 0
         self._reason: Permanent | None = None
         self._lock = threading.Lock()
+        self._thrown = threading.Event()
 
     @property
     def reason(self) -> Permanent | None:
@@ -47,7 +48,7 @@ class Stop:
     def request(self, reason: Permanent) -> None:
         """Ask the run to stop; the first reason counts."""
         with self._lock:
-            self._reason = self._reason or reason
+            self._throw(reason)
 
     def paid_before(self, lm_calls: int) -> None:
         """Count the calls that runs of the same job paid for before they died."""
@@ -73,10 +74,26 @@ class Stop:
         with self._lock:
             limit = self._budget.lm_calls
             if limit is not None and self._calls >= limit:
-                self._reason = self._reason or OutOfBudget(
-                    f"stopped: the optimization paid for {limit} LM calls, all it may; "
-                    "raise BESPOKE_OPTIMIZATION_LM_CALLS or give it fewer examples"
+                self._throw(
+                    OutOfBudget(
+                        f"stopped: the optimization paid for {limit} LM calls, all it may; "
+                        "raise BESPOKE_OPTIMIZATION_LM_CALLS or give it fewer examples"
+                    )
                 )
             if self._reason is not None:
                 raise Stopped
             self._calls += 1
+
+    def refund(self) -> None:
+        """Take a call back that was counted and then not answered, so that nobody pays for it."""
+        with self._lock:
+            self._calls -= 1
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so long; raises Stopped as soon as the run is to stop."""
+        if self._thrown.wait(seconds):
+            raise Stopped
+
+    def _throw(self, reason: Permanent) -> None:
+        self._reason = self._reason or reason
+        self._thrown.set()

@@ -20,6 +20,7 @@ from bespoke_workers.optimization.checkpoints import RunCheckpoints
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
 from bespoke_workers.optimization.optimizers import needs_vectors
+from bespoke_workers.optimization.pace import Pace
 from bespoke_workers.optimization.publication import Material, Publication
 from bespoke_workers.optimization.run import Assignment, Improvement, improve
 from bespoke_workers.optimization.split import split
@@ -46,6 +47,7 @@ class UserRun:
         library: Library,
         examples: Examples,
         leases: Leases,
+        pace: Pace,
     ) -> None:
         self._database = database
         self._settings = settings
@@ -54,6 +56,7 @@ class UserRun:
         self._examples = examples
         self._embeddings = ExampleEmbeddings(database, settings)
         self._leases = leases
+        self._pace = pace
         self._table = Table.from_settings(settings)
         self._publication = Publication(database, library, leases, auto_save=settings.auto_save)
         every = settings.checkpoint_every if settings.save_intermediate_results else None
@@ -166,7 +169,7 @@ class UserRun:
             watch = Watch(stop, usage, snapshots)
             async with self._checkpoints.kept(claim, optimizer, snapshots):
                 improvement = await supervision.run(
-                    partial(improve, assignment, model, cache, stop, usage, watch),
+                    partial(improve, assignment, model, cache, stop, usage, watch, self._pace),
                     watch,
                     self._budget.seconds,
                     partial(self._failed, claim),
