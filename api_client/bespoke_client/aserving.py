@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from bespoke_client.aio import AsyncClient
 from bespoke_client.errors import BrokerUnavailable
 from bespoke_client.per_process import PerProcess
+from bespoke_client.requests import AsyncRequestEmbeds
 from bespoke_client.serving import LONGEST, Flight
 from bespoke_client.shelf import SIZE, TIMEOUT, TTL, ServingStats, Shelf, Shelved, advance
 from bespoke_schemas.program_state import Key
@@ -28,7 +29,11 @@ class AsyncPrograms:
         size: int = SIZE,
         timeout: float = TIMEOUT,
     ) -> None:
-        self._serving = PerProcess(lambda: _Serving(client, Shelf(register, ttl, size), timeout))
+        def make() -> _Serving:
+            embeds = AsyncRequestEmbeds(client, timeout)
+            return _Serving(client, Shelf(register, ttl, size, embeds.of), timeout, embeds)
+
+        self._serving = PerProcess(make)
 
     async def for_user(
         self, program: str, user_id: str | None = None, *, strict: bool = False
@@ -48,8 +53,11 @@ class AsyncPrograms:
 class _Serving:
     """The programs that one process keeps, and the loadings under way in each event loop."""
 
-    def __init__(self, client: AsyncClient, shelf: Shelf, timeout: float) -> None:
+    def __init__(
+        self, client: AsyncClient, shelf: Shelf, timeout: float, embeds: AsyncRequestEmbeds
+    ) -> None:
         self.shelf = shelf
+        self._embeds = embeds
         self._client = client
         self._timeout = timeout
         self._flights: WeakKeyDictionary[asyncio.AbstractEventLoop, Flights] = WeakKeyDictionary()
@@ -57,6 +65,7 @@ class _Serving:
 
     async def serve(self, key: Key, strict: bool) -> Any:
         self.shelf.check(key[0])
+        self._embeds.serves_here()
         shelved = self.shelf.fresh(key)
         self.shelf.count(hit=shelved is not None)
         flight, task = (Flight(shelved), None) if shelved else self._join(key)

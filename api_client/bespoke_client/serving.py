@@ -17,6 +17,7 @@ from typing import Any
 from bespoke_client.client import Client
 from bespoke_client.errors import BespokeClientError, BrokerUnavailable, NotServed
 from bespoke_client.per_process import PerProcess
+from bespoke_client.requests import RequestEmbeds
 from bespoke_client.shelf import SIZE, TIMEOUT, TTL, ServingStats, Shelf, Shelved, advance
 from bespoke_schemas.program_state import Key
 from bespoke_schemas.programs import LoadActive
@@ -45,7 +46,11 @@ class Programs:
         size: int = SIZE,
         timeout: float = TIMEOUT,
     ) -> None:
-        self._serving = PerProcess(lambda: _Serving(client, Shelf(register, ttl, size), timeout))
+        def make() -> _Serving:
+            embeds = RequestEmbeds(client, timeout)
+            return _Serving(client, Shelf(register, ttl, size, embeds.of), timeout)
+
+        self._serving = PerProcess(make)
 
     def for_user(self, program: str, user_id: str | None = None, *, strict: bool = False) -> Any:
         """Return the program with the state that the user has in use, to call and to change.

@@ -10,12 +10,14 @@ from typing import Any
 
 from bespoke_client.errors import NotServed
 from bespoke_schemas.program_state import (
+    Embeds,
     Key,
     Master,
     Masters,
     StateRefused,
     Stats,
     assemble,
+    pick,
     separate,
 )
 from bespoke_schemas.programs import LoadActive, Loaded, Version
@@ -54,8 +56,16 @@ class Shelved(Master):
 class Shelf:
     """Programs by their users, for one process. Thread-safe, and waits for nobody."""
 
-    def __init__(self, register: Mapping[str, Callable[[], Any]], ttl: float, size: int) -> None:
+    def __init__(
+        self,
+        register: Mapping[str, Callable[[], Any]],
+        ttl: float,
+        size: int,
+        embeds: Callable[[str | None], Embeds],
+    ) -> None:
+        """``embeds`` returns what embeds the requests of a user's program."""
         self._factories = dict(register)
+        self._embeds = embeds
         self._ttl = ttl
         self._masters: Masters[Shelved] = Masters(size)
         self._stale = self._without = 0
@@ -142,7 +152,7 @@ class Shelf:
             module = self._plain(key[0])
             others = assemble(module, loaded.version, base=loaded.base, own=loaded.own)
             left_plain.update(others)
-            return module
+            return pick(module, self._embeds(key[1]))
 
         shelved = Shelved(build, asked_at, loaded)
         if left_plain:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, JsonValue, model_validator
 
-from bespoke_schemas.fields import Fields, Moment, Name, UserId
+from bespoke_schemas.fields import Content, Fields, Moment, Name, UserId
 from bespoke_schemas.optimization import Tier
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
@@ -142,6 +142,48 @@ class Stats(Payload[ExampleStats], queue=Queue.PROGRAMS):
 
     user_id: UserId
     program: Name | None = None
+
+
+class NearExample(KeptExample):
+    """One training example, and how similar its inputs are: a cosine, 1 for the same."""
+
+    similarity: float
+
+
+class Near(Result):
+    """The examples nearest to some inputs, the nearest first."""
+
+    examples: tuple[NearExample, ...]
+
+
+class Nearest(Payload[Near], queue=Queue.PROGRAMS):
+    """Find those of a user's examples whose inputs are most like these.
+
+    Those of the user's present examples, whatever the version in use has learned from.
+    """
+
+    user_id: UserId
+    program: Name
+    inputs: Fields
+    limit: int = Field(default=8, ge=1, le=100)
+
+
+class Embedded(Result):
+    """A text's vector, normalised: ``dim`` float16, little-endian, as base64."""
+
+    embedder: str
+    dim: int
+    vector: str = Field(repr=False)
+
+
+class Embed(Payload[Embedded], queue=Queue.READS):
+    """Turn a text into a vector, as the workers' embedder does with examples.
+
+    So a program that is served without the database picks the demos of a request.
+    """
+
+    user_id: UserId | None = None
+    text: Content
 
 
 class Cleared(Result):

@@ -11,9 +11,13 @@ import pytest
 from sqlalchemy import text
 
 from bespoke_schemas import program_state, programs
+from bespoke_schemas.program_state import StateRefused, pool_part
+from bespoke_workers.errors import Refused
 from bespoke_workers.programs import registry
 from bespoke_workers.programs import state as states
 from bespoke_workers.programs.checkpoints import Checkpoints
+from bespoke_workers.programs.requests import RequestEmbeds
+from bespoke_workers.settings import Settings
 from examples.support_desk.standin_lm import StandinLM
 from tests.hybrid_program import same_label
 from tests.integration.bundles import FILE, Side, an_entry, bundle_of, put, side
@@ -25,6 +29,7 @@ from tests.two_predictors import NAME, Triage, tame_state
 Door = Callable[[Side, dict[str, Any]], Any]
 """Lets a state in, and returns the module that comes of it."""
 
+PREDICT_S = vars(Triage().classify).keys()
 FINGERPRINT = program_state.fingerprint(Triage())
 
 
@@ -167,6 +172,34 @@ def test_a_pickle_in_a_demo_stays_a_text(here: Side, listener: Listener) -> None
 
     assert module.classify.demos[0]["text"] == state["classify"]["demos"][0]["text"]
     assert not listener.written.exists()
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_of_a_pool_nothing_else_comes_in(
+    here: Side, listener: Listener, lm: StandinLM, door: Door
+) -> None:
+    state = trapped(TRAPS["config.api_base"], listener)
+    pool = pool_part(1, ["text"], ("os:system", 2), [{"text": "a", "label": "b"}], [[1, 0]])
+    trap = {"lm": {"api_base": listener.url}, "forward": FORGED, "config": {"base_url": FORGED}}
+    state["classify"]["pool"] = {**pool, **trap}
+    module = program_state.pick(door(here, state), RequestEmbeds(Settings()))
+
+    assert ask(module, lm).reasoning == "card"  # by the fixed demo: no embedder was loaded
+
+    assert lm.calls == 2
+    assert program_state.dump(module)["classify"]["pool"] == pool
+    assert not {"lm", "forward", "config", "pool"} & (vars(module.classify).keys() - PREDICT_S)
+    assert listener.received == []
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_a_pool_that_is_not_as_it_must_be_is_refused_at_every_door(here: Side, door: Door) -> None:
+    state = tame_state()
+    pool = pool_part(1, ["text"], ("e", 2), [{"text": "a"}], [[1, 0]])
+    state["classify"]["pool"] = {**pool, "k": 10**9}
+
+    with pytest.raises((Refused, StateRefused), match=r"pool\.k: got 1000000000"):
+        door(here, state)
 
 
 @pytest.mark.parametrize(

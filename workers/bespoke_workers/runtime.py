@@ -23,8 +23,10 @@ from bespoke_workers.outbox import Outbox
 from bespoke_workers.settings import Settings
 
 if TYPE_CHECKING:
+    from bespoke_workers.learning.embeddings import ExampleEmbeddings
     from bespoke_workers.learning.examples import Examples
     from bespoke_workers.learning.feedback import Learning
+    from bespoke_workers.learning.nearest import Neighbourhood
     from bespoke_workers.learning.reading import Reading
     from bespoke_workers.memories.pruning import Pruning
     from bespoke_workers.memories.rounds import Rounds
@@ -222,6 +224,20 @@ class Runtime:
         from bespoke_workers.learning.reading import Reading
 
         return Reading(self.database, self.settings, self.reoptimization)
+
+    @cached_property
+    def example_embeddings(self) -> "ExampleEmbeddings":
+        """The vectors of training examples."""
+        from bespoke_workers.learning.embeddings import ExampleEmbeddings
+
+        return ExampleEmbeddings(self.database, self.settings)
+
+    @cached_property
+    def neighbourhood(self) -> "Neighbourhood":
+        """Which training examples are alike."""
+        from bespoke_workers.learning.nearest import Neighbourhood
+
+        return Neighbourhood(self.database, self.settings, self.example_embeddings)
 
     @cached_property
     def learning(self) -> "Learning":

@@ -157,7 +157,7 @@ def _given(module: Any, args: Any, kwargs: Mapping[str, Any]) -> Mapping[str, An
     if not args:
         return kwargs
     try:
-        return inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        return inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
     except TypeError:
         return kwargs  # the call itself will say what is wrong with it
 

@@ -116,9 +116,10 @@ def _vectors(value: Any, count: int, place: str) -> str:
 
 
 def _within(value: Any, most: int, place: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-        shown_value = value if isinstance(value, int) else _kind(value)
-        raise StateRefused(f"{place}: got {shown_value!s:.20}, expected 1 to {most}")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise StateRefused(f"{place}: got {_kind(value)}, expected a number")
+    if not 1 <= value <= most:
+        raise StateRefused(f"{place}: got {value!s:.20}, expected 1 to {most}")
     return value
 
 

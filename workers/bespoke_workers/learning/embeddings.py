@@ -1,6 +1,7 @@
 """Vectors of a user's examples: each is made once, and kept beside its example."""
 
 import asyncio
+import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import text
 
+from bespoke_schemas.examples import Embed, Embedded
 from bespoke_schemas.program_state import Kind, embedded_text
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories.embedding import Embedder
@@ -108,6 +110,13 @@ class ExampleEmbeddings:
             known |= dict(zip(texts, _rounded(vectors), strict=True))
             await self._keep(user_id, using.kind, page, known)
         return ExampleVectors(using, known)
+
+    async def embedded(self, payload: Embed) -> Embedded:
+        """Return a text's vector."""
+        using = await asyncio.to_thread(embedder, self._settings)
+        (vector,) = await asyncio.to_thread(using.embed, [payload.text])
+        encoded = base64.b64encode(vector.astype("<f2").tobytes()).decode()
+        return Embedded(embedder=using.name, dim=using.dim, vector=encoded)
 
     async def _read(
         self, user_id: str, program: str, inputs: Sequence[str], kind: Kind

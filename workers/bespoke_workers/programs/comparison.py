@@ -116,7 +116,7 @@ def _shapes(state: ColumnElement[Any]) -> ColumnElement[Any]:
     signature = predictor["signature"]
     shape = func.json_build_array(
         func.jsonb_array_length(predictor["demos"]),
-        func.md5(predictor["demos"].astext),
+        func.md5(func.concat(predictor["demos"].astext, predictor["pool"].astext)),
         func.md5(signature["instructions"].astext),
         func.md5(signature["fields"].astext),
     )

@@ -35,6 +35,18 @@ async def stats(payload: examples.Stats, this: Runtime) -> examples.ExampleStats
     return await this.examples_read.stats(payload)
 
 
+@serves(examples.Nearest)
+async def nearest(payload: examples.Nearest, this: Runtime) -> examples.Near:
+    """Find the examples that are most like some inputs."""
+    return await this.neighbourhood.nearest(payload)
+
+
+@serves(examples.Embed)
+async def embed(payload: examples.Embed, this: Runtime) -> examples.Embedded:
+    """Turn a text into a vector."""
+    return await this.example_embeddings.embedded(payload)
+
+
 @serves(examples.Clear)
 async def clear(payload: examples.Clear, this: Runtime) -> examples.Cleared:
     """Delete a user's examples."""
