@@ -42,6 +42,11 @@ SEARCH: dict[str, Any] = {
     "options": {"num_candidate_programs": 3},
 }
 GEPA: dict[str, Any] = {"optimizer": "GEPA", "options": {"max_metric_calls": 150}}
+KNN: dict[str, Any] = {
+    "optimizer": "KNNFewShot",
+    "options": {"k": 3, "max_bootstrapped_demos": 10},
+}
+RULES: dict[str, Any] = {"optimizer": "InferRules", "options": {"num_candidates": 2}}
 
 
 @dataclass

@@ -8,8 +8,10 @@ import dspy
 import pytest
 
 from bespoke_schemas import program_state
-from bespoke_schemas.examples import AddMany, Clear
+from bespoke_schemas.examples import AddMany, Clear, Embed, Nearest
+from bespoke_workers.errors import Refused
 from bespoke_workers.learning.embeddings import ExampleEmbeddings
+from bespoke_workers.learning.nearest import Neighbourhood
 from bespoke_workers.memories import lexical
 from bespoke_workers.memories.embedding import PROBE
 from examples.support_desk.standin_lm import StandinLM
@@ -119,3 +121,28 @@ async def test_bootstrapped_examples_cost_a_call_each_and_only_once(
                 module(text="my card was lost")
             assert lm.calls == 2 * optimized.held_out + bootstrapped + 1
     assert program_state.dump(module) == version.state
+
+
+@in_loop
+async def test_the_nearest_examples_are_found_among_the_user_s_own(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path) as worker:
+        await worker.teach("ada", 12)
+        await worker.teach("bob", 30)
+        embeddings = ExampleEmbeddings(worker.database, worker.settings)
+        neighbourhood = Neighbourhood(worker.database, worker.settings, embeddings)
+        sought = lessons(12)[7]
+        asked = {"user_id": "ada", "program": PROGRAM, "inputs": {"text": sought["text"]}}
+        near = await neighbourhood.nearest(Nearest(**asked, limit=3))
+        assert near.examples[0].fields == sought
+        assert near.examples[0].similarity == pytest.approx(1, abs=1e-3)
+        assert texts([one.fields for one in near.examples]) <= texts(lessons(12))
+        everything = await neighbourhood.nearest(Nearest(**asked, limit=100))
+        assert len(everything.examples) == 12
+        with pytest.raises(Refused, match="hold none of 'support': text"):
+            await neighbourhood.nearest(Nearest(**{**asked, "inputs": {"label": "x"}}))
+        nobody = await neighbourhood.nearest(Nearest(**{**asked, "user_id": "eve"}))
+        assert nobody.examples == ()
+        answer = await embeddings.embedded(Embed(text=sought["text"]))
+        assert (answer.embedder, answer.dim) == (lexical.NAME, lexical.DEFAULT.dim)

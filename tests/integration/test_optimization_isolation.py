@@ -16,7 +16,9 @@ from tests.integration.optimizing import (
     DESKS,
     EXPLAINED,
     GEPA,
+    KNN,
     PROGRAM,
+    RULES,
     SEARCH,
     Worker,
     lessons,
@@ -36,7 +38,8 @@ async def taught(worker: Worker, user_id: str, program: str = PROGRAM) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"tier": "basic"}, {"tier": "advanced"}, {"tier": "premium"}, SEARCH]
+    "asked",
+    [{"tier": "basic"}, {"tier": "advanced"}, {"tier": "premium"}, SEARCH, KNN, RULES],
 )
 @in_loop
 async def test_nothing_that_is_written_for_one_user_holds_another_s(

@@ -16,6 +16,7 @@ from tests.integration.optimizing import (
     DESKS,
     EXPLAINED,
     GEPA,
+    KNN,
     PROGRAM,
     SEARCH,
     Worker,
@@ -46,6 +47,7 @@ async def taken_up_again(worker: Worker) -> None:
         (80, 34, {}),
         (210, 350, {}),
         (80, 90, SEARCH),
+        (40, 20, KNN),
         (60, 80, {**GEPA, "program": EXPLAINED}),
     ],
 )

@@ -20,6 +20,7 @@ Optimizer = Literal[
     "KNNFewShot",
     "BootstrapFewShot",
     "BootstrapFewShotWithRandomSearch",
+    "InferRules",
     "MIPROv2",
     "GEPA",
 ]

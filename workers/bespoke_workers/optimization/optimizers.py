@@ -21,7 +21,7 @@ CHOSEN_BY: Final = 100
 """Examples by which candidates are compared, at most: each costs a call for each candidate."""
 CANDIDATES: Final = 100  # that a result tells of
 
-_REPORTS: Final = ("candidate_programs", "detailed_results")
+_REPORTS: Final = ("candidate_programs", "detailed_results", "rules_tried")
 """What optimizers hang on the program that they return; among it are all the other programs."""
 
 
@@ -104,6 +104,13 @@ def _evolved(module: Any) -> list[Candidate]:
     ]
 
 
+def _ruled(module: Any) -> list[Candidate]:
+    return [
+        Candidate(name=f"rules {number}", score=score / 100)
+        for number, score in enumerate(module.rules_tried, start=1)
+    ]
+
+
 def _no_metric(metric: Metric) -> dict[str, Any]:
     return {}
 
@@ -160,6 +167,7 @@ _RECIPES: Final[dict[Optimizer, _Recipe]] = {
     "LabeledFewShot": _Recipe(_no_metric, _labels),
     "BootstrapFewShot": _Recipe(_judged, _demos),
     "BootstrapFewShotWithRandomSearch": _Recipe(_judged, _demos, _apart, _searched),
+    "InferRules": _Recipe(_judged, _demos, _apart, _ruled),
     "MIPROv2": _Recipe(_unreported, _trials),
     "GEPA": _Recipe(_reflected, _rewrites, _apart, _evolved),
 }

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from bespoke_schemas.optimization import Optimizer
 from bespoke_schemas.program_state import PICKS_LIMIT
 from bespoke_workers.errors import Misconfigured, Refused
+from bespoke_workers.optimization.rules import OwnRules
 from bespoke_workers.optimization.tiers import Table
 
 MOST: Final = 10_000
@@ -24,6 +25,7 @@ KINDS: Final[dict[Optimizer, type[Any]]] = {
     "KNNFewShot": dspy.KNNFewShot,
     "BootstrapFewShot": dspy.BootstrapFewShot,
     "BootstrapFewShotWithRandomSearch": dspy.BootstrapFewShotWithRandomSearch,
+    "InferRules": OwnRules,
     "MIPROv2": dspy.MIPROv2,
     "GEPA": dspy.GEPA,
 }
@@ -38,8 +40,14 @@ _THE_RUN_S_OWN: Final = frozenset(
         "warn_on_score_mismatch", "vectorizer",
     }
 )  # fmt: skip
-_OF_KNN: Final = ("max_bootstrapped_demos", "metric_threshold")
-"""What KNNFewShot hands on to BootstrapFewShot, and means the same in a pool."""
+_HANDED_ON: Final[dict[Optimizer, tuple[str, ...]]] = {
+    "KNNFewShot": ("max_bootstrapped_demos", "metric_threshold"),
+    "InferRules": (
+        "max_bootstrapped_demos", "max_errors", "max_labeled_demos", "max_rounds",
+        "metric_threshold",
+    ),
+}  # fmt: skip
+"""What an optimizer hands on to BootstrapFewShot, and means the same here."""
 
 
 def check(optimizer: Optimizer, options: Mapping[str, Any]) -> None:
@@ -68,7 +76,7 @@ def divided(
     optimizer: Optimizer, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return which of the options the optimizer is made with, and which it compiles with."""
-    made_with = _parameters(KINDS[optimizer].__init__)
+    made_with = _parameters(KINDS[optimizer].__init__).keys() | _HANDED_ON.get(optimizer, ())
     making = {name: value for name, value in options.items() if name in made_with}
     compiling = {name: value for name, value in options.items() if name not in made_with}
     return making, compiling
@@ -77,11 +85,9 @@ def divided(
 def _known(optimizer: Optimizer) -> dict[str, Any]:
     """Return the type of each option that an optimizer has."""
     kind = KINDS[optimizer]
-    known = _parameters(kind.compile) | _parameters(kind.__init__)
-    if optimizer == "KNNFewShot":
-        bootstrap = _parameters(dspy.BootstrapFewShot.__init__)
-        known |= {name: bootstrap[name] for name in _OF_KNN}
-    return known
+    bootstrap = _parameters(dspy.BootstrapFewShot.__init__)
+    handed_on = {name: bootstrap[name] for name in _HANDED_ON.get(optimizer, ())}
+    return _parameters(kind.compile) | _parameters(kind.__init__) | handed_on
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, Any]:
@@ -113,6 +119,8 @@ def _check_value(optimizer: Optimizer, name: str, value: Any, kind: Any) -> None
 def _check_together(optimizer: Optimizer, options: Mapping[str, Any]) -> None:
     if optimizer == "KNNFewShot" and not 1 <= options.get("k", 1) <= PICKS_LIMIT:
         raise Refused(f"option 'k' of KNNFewShot: got {options['k']}; give 1 to {PICKS_LIMIT}")
+    if optimizer == "InferRules" and options.get("num_candidates", 1) < 1:
+        raise Refused("option 'num_candidates' of InferRules: got 0; give 1 at least")
     if optimizer == "MIPROv2":
         counted = [name for name in ("num_candidates", "num_trials") if name in options]
         if counted and options.get("auto") is not None:
