@@ -82,7 +82,8 @@ class Runtime:
         return self._runner.run(_bounded(work, seconds), context=copy_context())
 
     def close(self) -> None:
-        """Close the connections and the loop."""
+        """Stop what a signal has interrupted, then close the connections and the loop."""
+        self._runner.run(_stop_the_others())
         if "database" in self.__dict__:
             self._runner.run(self.database.close())
         self._runner.close()
@@ -367,6 +368,14 @@ class Runtime:
     def retention(self) -> Retention:
         """How long records of jobs are kept."""
         return Retention(self.database, self.settings)
+
+
+async def _stop_the_others() -> None:
+    """Cancel and await the loop's other tasks: a run would go on calling its LM until the end."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def _bounded(work: Coroutine[object, object, T], seconds: float | None) -> T:

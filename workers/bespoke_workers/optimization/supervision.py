@@ -28,6 +28,9 @@ PATIENCE_SECONDS: Final = CALL_SECONDS + 10.0
 """How long a stopped run's thread is waited for: a call under way may take so long, and the rest
 is for what follows it. A server that sends a byte now and then can make a call last for ever."""
 
+GOING_SECONDS: Final = 3.0
+"""How long calls under way are waited for in a process that ends, so that answers are kept."""
+
 T = TypeVar("T")
 
 _log = structlog.get_logger("bespoke.optimization")
@@ -72,29 +75,34 @@ class Supervision:
         thread = in_thread(work)
         halt = asyncio.create_task(self._halt.wait())
         telling = asyncio.create_task(self._tell(watch, thread))
+        patience = PATIENCE_SECONDS
         try:
             either: set[asyncio.Future[Any]] = {thread, halt}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not thread.done() and self._stop.reason is not None:
                 await halted(self._stop.reason)
+        except asyncio.CancelledError:  # the worker is going away
+            patience = GOING_SECONDS
+            raise
         finally:
-            # Reached by a cancellation of this coroutine too: the worker is going away.
             deadline.cancel()
             halt.cancel()
             if not thread.done():
                 self._stop.request(Cancelled("stopped: its worker was shut down"))
-            await self._end_of(thread, telling)
+            await self._end_of(thread, telling, patience)
         if self._stop.reason is not None:
             # What the thread came to no longer counts, not even how it failed.
             failed = None if thread.cancelled() else thread.exception()
             raise self._stop.reason from failed
         return thread.result()
 
-    async def _end_of(self, thread: "asyncio.Future[T]", telling: "asyncio.Task[None]") -> None:
+    async def _end_of(
+        self, thread: "asyncio.Future[T]", telling: "asyncio.Task[None]", patience: float
+    ) -> None:
         """Wait for the end of a run's thread, which has ended or is to stop."""
-        await asyncio.wait({thread}, timeout=PATIENCE_SECONDS)
+        await asyncio.wait({thread}, timeout=patience)
         if not thread.done():
-            _log.error("an LM call outlasts its time-out and is left behind")
+            _log.error("an LM call under way is left behind", waited_s=patience)
             thread.cancel()
         await telling
 
