@@ -11,6 +11,7 @@ from benchmarks import (
     for_user,
     index_scale,
     program_search,
+    resume,
     store_among_many,
     store_latency,
     store_many,
@@ -31,6 +32,7 @@ BENCHMARKS: tuple[Callable[[], Iterator[Figure]], ...] = (
     program_search.measure,
     bundles.measure,
     for_user.measure,
+    resume.measure,
 )
 
 
