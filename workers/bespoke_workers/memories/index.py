@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bespoke_workers.errors import Permanent
+from bespoke_workers.memories.heads import Heads, width_of
 from bespoke_workers.memories.sketch import Sketch
 
 Hit = tuple[UUID, float]  # a memory and its cosine
@@ -26,6 +27,8 @@ OBJECT_BYTES = 2048  # one empty index: the FAISS object, its wrapper and this o
 ID_BYTES = 16
 FEW_IDS = 16  # to look for one by one; more are sorted
 SIMILAR_AT_FIRST = 8  # nearest ones to look at; where all are similar enough, four times as many
+HEADS_ABOVE = 2_000
+"""Vectors up to which looking at a quarter of each first saves too little; docs/decisions/0033."""
 SKETCH_ABOVE = 20_000
 """Vectors up to which comparing with each takes less time than a sketch; docs/decisions/0010."""
 CANDIDATES = 400  # likeliest ones by their codes to compare with, to find the nearest
@@ -114,6 +117,7 @@ class UserIndex:
         self._index = _empty(dim)
         self._ids = np.empty((0, 2), dtype=np.uint64)
         self._capacity = 0
+        self._heads: Heads | None = None
         self._sketch: Sketch | None = None
         self.add_new(ids, vectors)
 
@@ -124,8 +128,9 @@ class UserIndex:
     def nbytes(self) -> int:
         """The memory that it takes, room for growth included."""
         vectors = self._capacity * self.dim * STORED.itemsize
+        heads = 0 if self._heads is None else self._capacity * self._heads.width * STORED.itemsize
         sketch = 0 if self._sketch is None else self._sketch.nbytes
-        return OBJECT_BYTES + vectors + self._ids.nbytes + sketch
+        return OBJECT_BYTES + vectors + self._ids.nbytes + heads + sketch
 
     @property
     def ids(self) -> list[UUID]:
@@ -162,7 +167,11 @@ class UserIndex:
         if self._sketch is not None:
             self._sketch.append(stored)
         elif count > SKETCH_ABOVE:
-            self._sketch = Sketch(_faiss(), self._rows())
+            self._heads, self._sketch = None, Sketch(_faiss(), self._rows())
+        elif self._heads is not None:
+            self._heads.append(stored)
+        elif count > HEADS_ABOVE and width_of(self.dim):
+            self._heads = Heads(_faiss(), self._rows())
 
     def remove(self, memory_ids: Iterable[UUID]) -> int:
         """Let go of memories, and return how many of them it held."""
@@ -190,14 +199,17 @@ class UserIndex:
     def similar(self, vector: ArrayLike, threshold: float) -> list[Hit]:
         """Return all memories with a cosine of at least `threshold`, best first."""
         # FAISS searches float16 by range twenty times slower than it finds the few nearest.
-        query, width, least = self._query(vector), SIMILAR_AT_FIRST, threshold - ROUNDING
-        positions = self._similar_by_codes(query, least)
+        query, at_once, least = self._query(vector), SIMILAR_AT_FIRST, threshold - ROUNDING
+        if self._heads is not None:
+            positions = self._heads.reaching(query, least)
+        else:
+            positions = self._similar_by_codes(query, least)
         while positions is None and len(self):
-            width = min(width, len(self))
-            scores, found = self._index.search(query[np.newaxis], width)
-            if width == len(self) or scores[0][-1] < least:
+            at_once = min(at_once, len(self))
+            scores, found = self._index.search(query[np.newaxis], at_once)
+            if at_once == len(self) or scores[0][-1] < least:
                 positions = found[0][scores[0] >= least]
-            width *= 4
+            at_once *= 4
         return [] if positions is None else self._hits(query, positions, least=threshold)
 
     def similar_to_each(self, vectors: ArrayLike, threshold: float) -> list[list[Hit]]:
@@ -303,6 +315,10 @@ class UserIndex:
             self._sketch = None
         elif self._sketch is not None:
             self._sketch.move(sources, targets, count)
+        if count <= HEADS_ABOVE // 2:
+            self._heads = None
+        elif self._heads is not None:
+            self._heads.move(sources, targets, count)
         self._index.codes.resize(count * self.dim * STORED.itemsize)
         self._index.ntotal = count
 
