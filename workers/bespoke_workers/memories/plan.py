@@ -65,6 +65,11 @@ class Plan:
         """All that goes."""
         return (*self.size, *self.age, *self.merged, *self.relevance)
 
+    @property
+    def before_count(self) -> int:
+        """How many rows there were."""
+        return len(self.kept) + len(self.removed)
+
 
 def plan(
     rows: Sequence[Row],

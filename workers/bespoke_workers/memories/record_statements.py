@@ -1,6 +1,6 @@
 """The SQL of exports and imports. Each statement names the user, as all of them do."""
 
-from sqlalchemy import ARRAY, DateTime, Text, Uuid
+from sqlalchemy import ARRAY, Text, Uuid
 
 from bespoke_workers.memories.statements import MEMORY, statement
 
@@ -17,14 +17,13 @@ One statement is of one moment.
 
 EXPORT_PAGE = statement(
     f"""
-    SELECT {MEMORY}, renewed_at FROM memory
-    WHERE user_id = :user_id AND (created_at, id) > (:after_at, :after_id)
-    ORDER BY created_at, id LIMIT :limit
+    SELECT {MEMORY}, renewed_at, version FROM memory
+    WHERE user_id = :user_id AND (version, id) > (:after, :after_id)
+    ORDER BY version, id LIMIT :limit
 """,  # noqa: S608  # no part of it comes from outside
-    after_at=DateTime(timezone=True),
     after_id=Uuid(),
 )
-"""Read the next of a user's memories after one of them, oldest first."""
+"""Read the next of a user's memories after one of them, what changed last at the end."""
 
 KNOWN = statement(
     """

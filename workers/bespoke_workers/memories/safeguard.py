@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +10,7 @@ from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import translated
 from bespoke_workers.errors import BespokeError, Transient, Unusable
 from bespoke_workers.memories.archive import Archive
-from bespoke_workers.memories.compaction import is_more_than
-from bespoke_workers.memories.plan import Plan
+from bespoke_workers.memories.compaction import Report, is_more_than
 from bespoke_workers.memories.record_file import ROWS_AT_ONCE, write_records
 from bespoke_workers.memories.record_statements import EXPORT_PAGE
 from bespoke_workers.observe import events
@@ -34,16 +32,17 @@ class Safeguard:
         self._storage = storage
         self._share = share
 
-    async def report(self, connection: Connection, archive: Archive, planned: Plan) -> Compaction:
+    async def report(
+        self, connection: Connection, archive: Archive, planned: Report, before: int
+    ) -> Compaction:
         """Return the report of a compaction that is about to be done, and where the space lies.
 
-        It is read by the transaction that holds the space and is going to remove. Raises
-        Transient or Unusable if the file cannot be completed: then nothing may be removed, and
-        the job is tried again.
+        ``before`` is how many memories there are until then. The space is read by the
+        transaction that holds it and is going to remove. Raises Transient or Unusable if the
+        file cannot be completed: then nothing may be removed, and the job is tried again.
         """
-        report = Compaction.model_validate(planned.report.as_dict())
-        before = len(planned.kept) + len(planned.removed)
-        if self._share is None or not is_more_than(self._share, len(planned.removed), before):
+        report = Compaction.model_validate(planned.as_dict())
+        if self._share is None or not is_more_than(self._share, planned.total_compacted, before):
             return report
         url = await self._exported(connection, archive)
         return report.model_copy(update={"exported_to": url})
@@ -71,8 +70,8 @@ class Safeguard:
 
 
 async def _pages(connection: Connection, user_id: str) -> AsyncGenerator[Sequence[Any], None]:
-    """Yield a user's memories, oldest first; the space is locked, so none comes or goes."""
-    after = {"after_at": datetime.min.replace(tzinfo=UTC), "after_id": UUID(int=0)}
+    """Yield a user's memories; the space is locked, so none comes, goes or changes its version."""
+    after: dict[str, object] = {"after": 0, "after_id": UUID(int=0)}
     while True:
         sought = {"user_id": user_id, "limit": ROWS_AT_ONCE, **after}
         with translated():
@@ -80,4 +79,4 @@ async def _pages(connection: Connection, user_id: str) -> AsyncGenerator[Sequenc
         yield page
         if len(page) < ROWS_AT_ONCE:
             return
-        after = {"after_at": page[-1].created_at, "after_id": page[-1].id}
+        after = {"after": page[-1].version, "after_id": page[-1].id}

@@ -138,28 +138,61 @@ class Space:
 
     def after_compaction(self, planned: plan.Plan) -> "Space":
         """Return the space as a compaction left it, its counters and watermarks exact."""
-        most = max((row.access_count for row in planned.kept), default=0)
         pause_until = self.relevance_pause_until
         if planned.relevance or planned.failure is not None:
             pause_until = self.stored_total + planned.pause
         return replace(
-            self,
-            count=len(planned.kept),
-            oldest_created_at=min((row.age_from for row in planned.kept), default=None),
-            most_accessed=most,
-            relevance_check_at=max(self._next_check(planned.kept, most), pause_until),
-            relevance_pause_until=pause_until,
+            self.with_left(Left.of(planned.kept, self.policy), pause_until),
             kind_marks=KindMarks.of(planned.kept, self.policy),
+        )
+
+    def after_eviction(self, left: "Left") -> "Space":
+        """Return the space as size alone left it, which has no rules for kinds."""
+        return replace(
+            self.with_left(left, self.relevance_pause_until),
+            kind_marks=KindMarks.of((), self.policy),
+        )
+
+    def with_left(self, left: "Left", pause_until: int) -> "Space":
+        """Return the space with its counters and watermarks, but for those of kinds, exact."""
+        return replace(
+            self,
+            count=left.count,
+            oldest_created_at=left.oldest,
+            most_accessed=left.most_accessed,
+            relevance_check_at=max(self._next_check(left), pause_until),
+            relevance_pause_until=pause_until,
             policy_digest=self.policy.digest,
             compacted_version=self.version,
         )
 
-    def _next_check(self, kept: tuple[plan.Row, ...], most: int) -> int:
-        if most == 0:
+    def _next_check(self, left: "Left") -> int:
+        if left.most_accessed == 0:
             return NEVER  # until a search raises it
-        low_below = compaction.low_below(most, self.policy.low_access_threshold)
-        low = sum(row.access_count < low_below for row in kept)
-        return self.stored_total + max(compaction.stores_until_relevance(len(kept), low), 1)
+        stores = compaction.stores_until_relevance(left.count, left.low_count)
+        return self.stored_total + max(stores, 1)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a compaction left of a space, in counts; of nothing, ``oldest`` is None."""
+
+    count: int
+    oldest: datetime | None
+    most_accessed: int
+    low_count: int
+
+    @classmethod
+    def of(cls, kept: Sequence[plan.Row], policy: Policy) -> "Left":
+        """Count the rows that a plan keeps."""
+        most = max((row.access_count for row in kept), default=0)
+        low_below = compaction.low_below(most, policy.low_access_threshold)
+        return cls(
+            len(kept),
+            min((row.age_from for row in kept), default=None),
+            most,
+            sum(row.access_count < low_below for row in kept),
+        )
 
 
 _COLUMNS = tuple(name for name in Space.__dataclass_fields__ if name != "policy")

@@ -131,7 +131,9 @@ class Sweeping:
         archive = Archive(
             connection, user_id=user_id, run_id=payload.id, version=space.version, now=now
         )
-        report = await self._safeguard.report(connection, archive, planned)
+        report = await self._safeguard.report(
+            connection, archive, planned.report, planned.before_count
+        )
         if pairing is not None:
             await _merge(connection, archive, user_id, planned, pairing, now)
         await archive.take_all(planned)
