@@ -114,7 +114,7 @@ async def test_duplicates_among_them_and_of_what_is_there_are_merged(database_ur
     assert {(row.reason, row.run_id) for row in archived} == {
         ("duplicate", row.run_id) for row in archived
     }
-    assert {row.memory["content"]: row.kept_id for row in archived} == {
+    assert {row.content: row.kept_id for row in archived} == {
         "Prefers dark mode": dark.memory_id,
         "Has a cat": cat.memory_id,
         "has a  cat": cat.memory_id,

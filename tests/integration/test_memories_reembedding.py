@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import IntegrityError
 
 from bespoke_schemas.memories import Compact, Delete, Restore, Search, SetPolicy, Update
+from bespoke_workers.errors import Transient
 from bespoke_workers.memories.archived_vectors import PAGE
 from bespoke_workers.memories.embedders import Unloadable
 from bespoke_workers.memories.embedding import Embedder
@@ -233,7 +234,7 @@ async def test_stores_updates_deletes_and_restores_go_on_meanwhile(
 
 
 @in_loop
-async def test_what_was_archived_before_comes_back_embedded_anew(
+async def test_what_was_archived_comes_back_embedded_by_the_embedder_of_the_space(
     database_url: str, wide: Wide, outbox: RecordingOutbox
 ) -> None:
     async with old(database_url, wide) as before:
@@ -247,8 +248,11 @@ async def test_what_was_archived_before_comes_back_embedded_anew(
         assert await nearest(after, "a 0") == "a 0"
         await assert_all_of(database_url, wide.embedder)
         await after.delete(Delete(user_id="ada", memory_id=gone.memory_id))
-        wide.calls_left = 0  # what was archived since needs no embedder
+        wide.calls_left = 0  # the archive has no embeddings, so a restoration waits
         again = Restore(user_id="ada", memory_id=gone.memory_id)
+        with pytest.raises(Transient):
+            await after.restore(again)
+        wide.calls_left = 1
         assert (await after.restore(again)).restored_count == 1
 
 

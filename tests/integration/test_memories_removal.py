@@ -63,8 +63,7 @@ async def test_a_deleted_memory_is_archived_and_found_no_more(database_url: str)
     (gone,) = await query(database_url, "SELECT * FROM memory_archive")
     assert (gone.memory_id, gone.user_id, gone.reason) == (cat.memory_id, "ada", "deleted")
     assert (gone.run_id, gone.kept_id, gone.removed_version) == (payload.id, None, 3)
-    assert gone.memory["content"] == "Has a cat"
-    assert len(gone.embedding) > 0
+    assert gone.content == "Has a cat"
 
 
 @in_loop
@@ -151,9 +150,7 @@ async def test_a_clear_removes_what_it_names(
         assert cleared.removed_count == 4 - len(left)
         assert await contents(database_url, "ada") == left == await found(memories, "a 0")
         assert await contents(database_url, "eve") == {"e 0"}
-    archived = await query(
-        database_url, "SELECT memory ->> 'content' AS content, reason FROM memory_archive"
-    )
+    archived = await query(database_url, "SELECT content, reason FROM memory_archive")
     assert {row.content for row in archived} == {"a 0", "b 0", "c 0", "d 0"} - left
     assert {row.reason for row in archived} == {"cleared"}
 

@@ -71,7 +71,7 @@ async def test_duplicates_by_a_new_threshold_are_merged(database_url: str) -> No
         assert [(row.access_count, sorted(row.tags)) for row in kept] == [(3, ["x", "y", "z"])]
         assert kept[0].last_accessed_at is not None
         gone = await query(database_url, "SELECT * FROM memory_archive")
-        assert {row.memory["content"] for row in gone} == {"a 0", "a 30"}
+        assert {row.content for row in gone} == {"a 0", "a 30"}
         assert {(row.reason, row.kept_id, row.run_id) for row in gone} == {
             ("deduplication", kept[0].id, payload.id)
         }

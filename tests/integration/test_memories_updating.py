@@ -65,7 +65,7 @@ async def test_an_update_moves_the_memory_in_every_index(database_url: str) -> N
         await assert_sound(database_url, "ada", ANGLES_POLICY, ANGLES)
     (kept,) = await query(database_url, ARCHIVED)
     assert (kept.memory_id, kept.reason, kept.run_id) == (stored.memory_id, "updated", payload.id)
-    assert (kept.memory["content"], kept.memory["tags"]) == ("a 0", ["x"])
+    assert (kept.content, kept.tags) == ("a 0", ["x"])
     assert kept.removed_version == 3
 
 
@@ -124,7 +124,7 @@ async def test_an_update_to_a_duplicate_is_merged_as_a_store_would_be(
             assert {match.memory.content for match in matches} == rest
         await assert_sound(database_url, "ada", ANGLES_POLICY, ANGLES)
     earlier, merged = await query(database_url, ARCHIVED)
-    assert (earlier.reason, earlier.memory["content"]) == ("updated", "a 0")
+    assert (earlier.reason, earlier.content) == ("updated", "a 0")
     assert (merged.reason, merged.memory_id, merged.kept_id) == ("duplicate", ids[gone], ids[kept])
     assert merged.similarity == pytest.approx(0.996, abs=2e-3)
 

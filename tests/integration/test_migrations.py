@@ -19,6 +19,8 @@ from tests.nodes.waiting import SECONDS
 REVISIONS = [
     script.revision for script in ScriptDirectory.from_config(migrate.config()).walk_revisions()
 ][::-1]
+BEFORE_COLUMNS = REVISIONS[REVISIONS.index("0021") - 1]
+MOMENT = "2025-01-02 03:04:05.678901+00"
 
 
 def test_an_empty_database_gets_the_newest_schema(empty_database_url: str) -> None:
@@ -154,6 +156,36 @@ def test_a_migration_waits_for_as_long_as_another_takes(empty_database_url: str)
     assert limits == ["0"]
 
 
+def test_what_is_in_the_archive_is_there_in_columns(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url, BEFORE_COLUMNS)
+    execute(
+        empty_database_url,
+        """
+        INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, memory, embedding,
+            removed_version)
+        SELECT gen_random_uuid(), gen_random_uuid(), 'ada', 'size', gen_random_uuid(),
+            jsonb_build_object('content', 'Has a cat', 'kind', 'fact', 'tags', tags,
+                'meta', meta, 'facts', 'not1', 'version', 4, 'access_count', 3,
+                'last_accessed_at', at, 'created_at', CAST('2025-01-02T03:04:05.678901Z' AS
+                timestamptz), 'updated_at', now(), 'renewed_at', NULL), '', 5
+        FROM (VALUES (ARRAY['a', 'b'], CAST('{"page": {"of": 3}}' AS jsonb), now()),
+            (CAST('{}' AS text[]), CAST('{}' AS jsonb), NULL)) AS given (tags, meta, at)
+        """.replace(":", r"\:"),
+    )
+
+    migrate.upgrade(empty_database_url)
+
+    assert shown(
+        empty_database_url,
+        "SELECT content, kind, tags, meta, facts, access_count, last_accessed_at IS NULL, "
+        "CAST(created_at AS text), updated_at IS NULL, renewed_at, removed_version "
+        "FROM memory_archive ORDER BY tags DESC",
+    ) == [
+        ("Has a cat", "fact", tags, meta, "not1", 3, is_unread, MOMENT, False, None, 5)
+        for tags, meta, is_unread in ((["a", "b"], {"page": {"of": 3}}, False), ([], {}, True))
+    ]
+
+
 def differences(url: str) -> list[object]:
     """Return what Alembic would have to change to get from the database to the tables."""
     found: list[object] = []
@@ -180,6 +212,17 @@ def described(url: str) -> list[str]:
             )
         )
         found.extend(columns.scalars())
+
+    connected(url, look)
+    return found
+
+
+def shown(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Return what a query finds."""
+    found: list[tuple[object, ...]] = []
+
+    def look(connection: Connection) -> None:
+        found.extend(tuple(row) for row in connection.execute(text(statement)))
 
     connected(url, look)
     return found

@@ -78,7 +78,7 @@ async def rows_of(url: str, user_id: str) -> dict[str, list[Any]]:
     """Return what an import brings in of a user, but for ids and versions of the space."""
     columns = {
         "memory": "content, kind, tags, meta, created_at, access_count",
-        "memory_archive": "memory ->> 'content', reason, removed_at, memory -> 'tags'",
+        "memory_archive": "content, reason, removed_at, tags",
         "example": "program, position, fields, digest",
         "learner": "program, example_count, added_total, optimized_total, tier, approved_total",
         "program_version": "program, state, score, saved_at, fingerprint",

@@ -12,10 +12,10 @@ from bespoke_schemas.memories import (
     Compactions,
     ListArchived,
     ListCompactions,
-    Memory,
 )
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import archive_statements
+from bespoke_workers.memories.answers import memory_of
 
 
 class History:
@@ -58,7 +58,7 @@ def _run(row: Row[Any]) -> CompactionRun:
 
 def _archived(row: Row[Any]) -> Archived:
     return Archived(
-        memory=Memory.model_validate({**row.memory, "metadata": row.memory["meta"]}),
+        memory=memory_of(row),
         reason=row.reason,
         run_id=UUID(bytes=row.run_id.bytes),
         kept_id=None if row.kept_id is None else UUID(bytes=row.kept_id.bytes),

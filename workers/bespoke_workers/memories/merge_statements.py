@@ -39,11 +39,10 @@ _AGREED = """
 
 _ARCHIVED = f"""archived AS (
         INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, kept_id, similarity,
-            memory, embedding, removed_version, removed_at)
+            {ARCHIVED}, removed_version, removed_at)
         SELECT gen_random_uuid(), gone.id, gone.user_id, 'duplicate', :id, :kept_id, :similarity,
-            gone.memory, gone.embedding, space.version, :now
-        FROM space
-            CROSS JOIN (SELECT id, user_id, embedding, {ARCHIVED} AS memory FROM gone) AS gone
+            {ARCHIVED}, space.version, :now
+        FROM space CROSS JOIN gone
     )
     SELECT EXISTS (SELECT FROM finished) AS is_stored,
         EXISTS (SELECT FROM job WHERE id = :id) AS is_repeated
@@ -61,7 +60,7 @@ REPLACE = statement(
     f"""{_AGREED}, gone AS (
         DELETE FROM memory USING space
         WHERE memory.user_id = :user_id AND memory.id = :gone_id
-        RETURNING memory.*
+        RETURNING id, user_id, {ARCHIVED}
     ), stored AS (
         INSERT INTO memory (id, user_id, content, kind, tags, meta, facts, embedding, version,
             access_count, last_accessed_at, created_at, updated_at, renewed_at)
@@ -81,8 +80,8 @@ ABSORB = statement(
         FROM space WHERE memory.user_id = :user_id AND memory.id = :kept_id
     ), gone AS (
         SELECT :id AS id, :user_id AS user_id, :content AS content, :kind AS kind, :tags AS tags,
-            CAST(:meta AS jsonb) AS meta, :facts AS facts, version, :embedding AS embedding,
-            0 AS access_count, CAST(NULL AS timestamptz) AS last_accessed_at, :now AS created_at,
+            CAST(:meta AS jsonb) AS meta, :facts AS facts, 0 AS access_count,
+            CAST(NULL AS timestamptz) AS last_accessed_at, :now AS created_at,
             :now AS updated_at, CAST(NULL AS timestamptz) AS renewed_at
         FROM space
     ), {_ARCHIVED}""",  # noqa: S608  # no part of it comes from outside

@@ -159,7 +159,7 @@ SWAP = statement("""
 
 SWAP_SPACE = statement("""
     UPDATE memory_space SET embedder = :embedder, dim = :dim, version = version + 1,
-        reload_below = version + 1, embedder_since = version + 1
+        reload_below = version + 1
     WHERE user_id = :user_id RETURNING version
 """)
 """Make a space one of the new embedder, so that every cached index is loaded anew."""
@@ -188,22 +188,3 @@ DROP_NEEDLESS = statement("""
         AND (s.embedder, s.dim) = (:embedder, :dim)
 """)
 """Forget spaces that were wanted anew and are of the target already."""
-
-READ_OUTDATED = statement("""
-    SELECT a.id, a.memory ->> 'content' AS content FROM memory_archive AS a
-    JOIN memory_space AS s ON s.user_id = a.user_id
-    WHERE a.user_id = :user_id AND (a.run_id = :run_id OR a.memory_id = :memory_id)
-        AND a.removed_version < s.embedder_since
-    ORDER BY a.id
-""")
-"""Read what was archived before the space got its embedder: embedded by an earlier one."""
-
-RENEW_ARCHIVED = statement(
-    """
-    UPDATE memory_archive AS a SET embedding = renewed.embedding
-    FROM unnest(:ids, :embeddings) AS renewed (id, embedding)
-    WHERE a.user_id = :user_id AND a.id = renewed.id
-    """,
-    embeddings=ARRAY(LargeBinary()),
-)
-"""Give archived memories embeddings of their space's embedder, in the transaction that restores."""

@@ -16,7 +16,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.memories import Restore, Restored, Skipped
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
-from bespoke_workers.errors import Refused
+from bespoke_workers.errors import Refused, Transient
 from bespoke_workers.memories import archive_statements, archived_vectors, statements
 from bespoke_workers.memories.archive import UPDATED, Archive
 from bespoke_workers.memories.defaults import Defaults
@@ -49,15 +49,15 @@ class Return:
         """Index what comes back apart: the cached index shows only what is committed."""
         self._returned = UserIndex([], np.empty((0, self.loaded.space.dim)), self.loaded.space.dim)
 
-    def weigh(self, row: Any) -> None:
+    def weigh(self, row: Any, embedding: bytes) -> None:
         """Let an archived state of a memory come back, unless a state before it did.
 
         It stays where its memory is there unchanged, duplicates another or has no room.
-        ``row`` has what READ_ARCHIVED gives: id, memory_id, embedding, facts and reason.
+        ``row`` has what READ_ARCHIVED gives; ``embedding`` is its own, as it is stored.
         """
         if row.memory_id in self.vectors:
             return
-        vector = from_bytes(row.embedding, self.loaded.space.dim)
+        vector = from_bytes(embedding, self.loaded.space.dim)
         reason = self._obstacle(row, vector)
         if reason is not None:
             skipped = Skipped(memory_id=UUID(bytes=row.memory_id.bytes), reason=reason)
@@ -123,10 +123,10 @@ class Restoring:
         are of another embedder.
         """
         done: list[Return] = []
-        renewed = await archived_vectors.embedded_anew(self._database, self._embedder, payload)
+        vectors = await archived_vectors.embedded(self._database, self._embedder, payload)
 
         async def effect(session: AsyncSession) -> Restored:
-            back = await self._restored(await session.connection(), payload, renewed)
+            back = await self._restored(await session.connection(), payload, vectors)
             if back is None:
                 return Restored(restored_count=0)
             done.append(back)
@@ -139,7 +139,7 @@ class Restoring:
         return restored
 
     async def _restored(
-        self, connection: AsyncConnection, payload: Restore, renewed: archived_vectors.Renewed
+        self, connection: AsyncConnection, payload: Restore, vectors: archived_vectors.Vectors
     ) -> Return | None:
         """Restore in a transaction that locks the space; None if there is no space."""
         whose = {"user_id": payload.user_id}
@@ -154,11 +154,13 @@ class Restoring:
             {row.id: row.facts for row in rows},
             Counter(row.kind for row in rows),
         )
-        await archived_vectors.renew(connection, payload, renewed)
-        for row in await self._sought(connection, payload):
-            back.weigh(row)
+        rows = await self._sought(connection, payload)
+        if not vectors.keys() >= {row.id for row in rows}:
+            raise Transient("more has been archived meanwhile; the job is done again")
+        for row in rows:
+            back.weigh(row, vectors[row.id])
         if back.rows:
-            back.space = await self._write(connection, payload.user_id, payload.id, back)
+            back.space = await self._write(connection, payload, back)
         return back
 
     async def _sought(self, connection: AsyncConnection, payload: Restore) -> Sequence[Row[Any]]:
@@ -169,15 +171,15 @@ class Restoring:
         }
         return (await connection.execute(archive_statements.READ_ARCHIVED, sought)).all()
 
-    async def _write(
-        self, connection: AsyncConnection, user_id: str, job_id: UUID, back: Return
-    ) -> Space:
+    async def _write(self, connection: AsyncConnection, payload: Restore, back: Return) -> Space:
         now, version = self._clock(), back.loaded.space.next_version().version
-        archive = Archive(connection, user_id=user_id, run_id=job_id, version=version, now=now)
+        user_id = payload.user_id
+        archive = Archive(connection, user_id=user_id, run_id=payload.id, version=version, now=now)
         await archive.copy(list(back.changed))
         parameters: Mapping[str, Any] = {
             "user_id": user_id,
             "ids": back.rows,
+            "embeddings": [vector.tobytes() for vector in back.vectors.values()],
             "restored": len(back.rows),
             "version": version,
             "now": now,

@@ -204,24 +204,23 @@ READ_STANDINGS = statement("""
 """)
 """Read of every memory what compaction judges it by, as `plan.Row` has it."""
 
-ARCHIVED = """jsonb_build_object('id', id, 'user_id', user_id, 'content', content,
-    'kind', kind, 'tags', tags, 'meta', meta, 'facts', facts, 'version', version,
-    'access_count', access_count, 'last_accessed_at', last_accessed_at,
-    'created_at', created_at, 'updated_at', updated_at, 'renewed_at', renewed_at)"""
-"""A memory as the archive has it, but for its embedding."""
+ARCHIVED = """content, kind, tags, meta, facts, access_count, last_accessed_at, created_at,
+    updated_at, renewed_at"""
+"""The columns of a memory that the archive has, too: its embedding is made anew if need be."""
 
 ARCHIVE = statement(f"""
     WITH doomed AS (
-        SELECT * FROM unnest(:ids, :similarities, :kept_ids) AS doomed (id, similarity, kept_id)
+        SELECT * FROM unnest(:ids, :similarities, :kept_ids)
+            AS doomed (gone_id, similarity, kept_id)
     ), removed AS (
         DELETE FROM memory USING doomed
-        WHERE memory.user_id = :user_id AND memory.id = doomed.id
-        RETURNING memory.*, doomed.similarity, doomed.kept_id
+        WHERE memory.user_id = :user_id AND memory.id = doomed.gone_id
+        RETURNING id, user_id, similarity, kept_id, {ARCHIVED}
     ), moved AS (
         INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, kept_id, similarity,
-            memory, embedding, removed_version, removed_at)
+            {ARCHIVED}, removed_version, removed_at)
         SELECT gen_random_uuid(), id, user_id, :reason, :run_id, kept_id, similarity,
-            {ARCHIVED}, embedding, :version, :now
+            {ARCHIVED}, :version, :now
         FROM removed
         RETURNING id
     )

@@ -104,7 +104,7 @@ SAID = statement(
     WHERE m.user_id = ANY(:owners) AND m.meta ->> 'said_by' = :user_id
     UNION
     SELECT DISTINCT a.user_id FROM memory_archive AS a
-    WHERE a.user_id = ANY(:owners) AND a.memory -> 'meta' ->> 'said_by' = :user_id
+    WHERE a.user_id = ANY(:owners) AND a.meta ->> 'said_by' = :user_id
     """,
     **_TYPES,
 )
@@ -118,8 +118,8 @@ LOCK_SHARED = statement(
 UNSAY = statement(
     """
     WITH said AS (
-        SELECT memory_id AS id, memory ->> 'content' AS content FROM memory_archive
-        WHERE user_id = :space AND memory -> 'meta' ->> 'said_by' = :user_id
+        SELECT memory_id AS id, content FROM memory_archive
+        WHERE user_id = :space AND meta ->> 'said_by' = :user_id
     )
     DELETE FROM memory AS m WHERE m.user_id = :space AND (
         m.meta ->> 'said_by' = :user_id
@@ -149,7 +149,7 @@ UNSAY_EMBEDDINGS = statement(
 UNSAY_ARCHIVED = statement(
     """
     DELETE FROM memory_archive
-    WHERE user_id = :space AND memory -> 'meta' ->> 'said_by' = :user_id
+    WHERE user_id = :space AND meta ->> 'said_by' = :user_id
     """,
     **_TYPES,
 )

@@ -49,11 +49,9 @@ ENTRIES: Final[dict[str, Callable[[dict[str, Any]], BaseModel]]] = {
 }
 
 FIT_OUT = statement("""
-    UPDATE memory_space SET embedder = :embedder, dim = :dim,
-        embedder_since = GREATEST(embedder_since, 1)
-    WHERE user_id = :user_id
+    UPDATE memory_space SET embedder = :embedder, dim = :dim WHERE user_id = :user_id
 """)
-"""Give a space in which nothing is an embedder, newer than what its archive is to hold."""
+"""Give a space in which nothing is an embedder."""
 
 SET_POLICY = statement("""
     UPDATE memory_space SET preset = :preset, policy = CAST(:policy AS jsonb)

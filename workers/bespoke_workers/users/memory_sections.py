@@ -1,10 +1,9 @@
 """The sections of a user's memories: policy, memories, archive, reports of compactions.
 
 Embeddings stay out of bundles: they are made anew by the embedder that is set where a bundle is
-imported, those of the archive when something is restored from it.
+imported. The archive has none.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any
 from uuid import UUID
@@ -70,9 +69,9 @@ def _memories(user_id: str) -> Any:
     )  # fmt: skip
 
 
-def _memory(row: Memory) -> Memorised:
+def _memorised(row: Memory | MemoryArchive, memory_id: UUID) -> Memorised:
     return Memorised.model_construct(
-        id=row.id,
+        id=memory_id,
         content=row.content,
         kind=row.kind,
         tags=tuple(row.tags),
@@ -91,12 +90,9 @@ def _archive(user_id: str) -> Any:
 
 
 def _removed(row: MemoryArchive) -> Removed:
-    memory = {key: value for key, value in row.memory.items() if key in Memorised.model_fields}
-    memory["metadata"] = row.memory["meta"]
-    memory.pop("user_id", None)
     return Removed.model_construct(
         id=row.id,
-        memory=Memorised.model_validate(memory),
+        memory=_memorised(row, row.memory_id),
         reason=row.reason,
         run_id=row.run_id,
         kept_id=row.kept_id,
@@ -106,7 +102,7 @@ def _removed(row: MemoryArchive) -> Removed:
 
 
 async def bring_in_archive(arrival: Arrival, entries: Sequence[Removed]) -> None:
-    """Write what had left the user's memories, as it was, from an embedder of long ago."""
+    """Write what had left the user's memories, as it was."""
     arrival.session.add_all(
         MemoryArchive(
             id=second_id(one.id, arrival.user_id),
@@ -116,10 +112,9 @@ async def bring_in_archive(arrival: Arrival, entries: Sequence[Removed]) -> None
             run_id=arrival.own(one.run_id),
             kept_id=arrival.maybe_own(one.kept_id),
             similarity=one.similarity,
-            memory=_archived(arrival, one.memory),
-            embedding=b"",
             removed_version=0,
             removed_at=min(one.removed_at, arrival.now),
+            **_archived(one.memory),
         )
         for one in entries
         if arrival.is_new("archive", one.id)
@@ -128,17 +123,19 @@ async def bring_in_archive(arrival: Arrival, entries: Sequence[Removed]) -> None
     arrival.session.expunge_all()
 
 
-def _archived(arrival: Arrival, memory: Memorised) -> dict[str, Any]:
-    """Return a memory as the archive holds it."""
-    kept: dict[str, Any] = json.loads(memory.model_dump_json(exclude={"metadata"}))
+def _archived(memory: Memorised) -> dict[str, Any]:
+    """Return the columns of a memory that the archive has."""
     return {
-        **kept,
-        "id": str(arrival.own(memory.id)),
-        "user_id": arrival.user_id,
+        "content": memory.content,
+        "kind": memory.kind,
+        "tags": list(memory.tags),
         "meta": memory.metadata,
         "facts": guard.facts(memory.content),
-        "updated_at": kept["updated_at"] or kept["created_at"],
-        "version": 0,
+        "access_count": memory.access_count,
+        "last_accessed_at": memory.last_accessed_at,
+        "created_at": memory.created_at,
+        "updated_at": memory.updated_at or memory.created_at,
+        "renewed_at": memory.renewed_at,
     }
 
 
@@ -171,7 +168,7 @@ POLICY = Section(
     _policy,
     lambda row: OwnPolicy.model_construct(preset=row.preset, policy=row.policy),
 )
-MEMORIES = Section("memories", Memorised, _memories, _memory)
+MEMORIES = Section("memories", Memorised, _memories, lambda row: _memorised(row, row.id))
 SECTIONS = (
     POLICY,
     MEMORIES,

@@ -58,7 +58,6 @@ class MemorySpace(SQLModel, table=True):
     compacted_version: int = Field(sa_column=counter())
     embedder: str = Field(sa_type=Text)
     dim: int = Field(sa_column=Column(Integer, nullable=False))
-    embedder_since: int = Field(sa_column=counter())  # the version that it came with
     preset: str | None = Field(default=None, sa_type=Text)
     policy: dict[str, Any] = Field(default_factory=dict, sa_column=json())
     created_at: datetime = Field(sa_column=moment(default=True))
@@ -74,7 +73,6 @@ class Memory(SQLModel, table=True):
     __tablename__ = "memory"
     __table_args__ = (
         Index("memory_by_version", "user_id", "version"),
-        Index("memory_by_age", "user_id", "created_at"),
         ForeignKeyConstraint(
             ["user_id", "dim"],
             ["memory_space.user_id", "memory_space.dim"],
@@ -115,7 +113,10 @@ class SpaceMember(SQLModel, table=True):
 
 
 class MemoryArchive(SQLModel, table=True):
-    """A memory that compaction or deduplication removed, with the reason; restorable."""
+    """A memory that left a space, with the reason; restorable.
+
+    Its embedding is not kept: a restoration makes one by the embedder that the space has then.
+    """
 
     __tablename__ = "memory_archive"
     __table_args__ = (
@@ -130,7 +131,15 @@ class MemoryArchive(SQLModel, table=True):
     run_id: UUID  # the job whose compaction or deduplication removed it
     kept_id: UUID | None = None  # the memory that stays in its place
     similarity: float | None = Field(default=None, sa_column=Column(Double))
-    memory: dict[str, Any] = Field(sa_column=json())  # every other column, without the embedding
-    embedding: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    content: str = Field(sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    tags: list[str] = Field(default_factory=list, sa_column=tags())
+    meta: dict[str, Any] = Field(default_factory=dict, sa_column=json())
+    facts: str = Field(sa_type=Text)
+    access_count: int = Field(sa_column=counter())
+    last_accessed_at: datetime | None = Field(default=None, sa_column=maybe_moment())
+    created_at: datetime = Field(sa_column=moment())
+    updated_at: datetime = Field(sa_column=moment())
+    renewed_at: datetime | None = Field(default=None, sa_column=maybe_moment())
     removed_version: int = Field(sa_column=Column(BigInteger, nullable=False))
     removed_at: datetime = Field(sa_column=moment(default=True))

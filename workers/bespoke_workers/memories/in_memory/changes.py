@@ -98,7 +98,7 @@ def restore(space: UserSpace, payload: memories.Restore, now: datetime) -> Done[
     kinds = Counter(row.memory.kind for row in space.rows.values())
     back = Return(space.loaded, space.threshold, facts, kinds)
     for one in _sought(space.archive, payload):
-        back.weigh(one)
+        back.weigh(one, one.embedding)
     skipped = tuple(back.skipped.values())
     restored = memories.Restored(restored_count=len(back.rows), skipped=skipped)
     if not back.rows:
