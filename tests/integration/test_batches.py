@@ -1,6 +1,8 @@
 """A tier's batch: who is in it, so many at a time, each failure its user's own, one a night."""
 
 import asyncio
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -227,6 +229,24 @@ async def test_a_planner_that_died_midway_is_gone_on_with(
             summary = worker.outbox.succeeded[payload.id]
             assert isinstance(summary, BatchSummary)
             assert summary.eligible == 9
+
+
+@in_loop
+async def test_a_planner_killed_after_any_statement_is_gone_on_with(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path) as worker:
+        await class_of(worker, 7)
+    planner = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.integration.planning_to_be_killed"),
+        *(database_url, str(tmp_path)),
+        stdout=subprocess.PIPE,
+    )
+    told, _ = await planner.communicate()
+    assert planner.returncode == 0
+    found = [line.split() for line in told.decode().splitlines()]
+    assert len(found) > 15  # moments at which it was killed
+    assert {tuple(left) for _, *left in found} == {("7", "2", "1")}
 
 
 @in_loop

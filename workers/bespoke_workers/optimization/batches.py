@@ -37,6 +37,8 @@ from bespoke_workers.settings import Settings
 
 OPEN: Final = ("planning", "running")
 TELL_SECONDS: Final = 1.0
+TELL_SHARE: Final = 0.02
+"""Of a process's time, at most, goes into counting the rows of batches to tell how far they are."""
 PLAN_SECONDS: Final = 60.0
 """For so long a planner plans by itself: its job is a short one, and stopped after two minutes."""
 REAP_PLAN_SECONDS: Final = 5.0
@@ -55,7 +57,7 @@ class Batches:
         self._dispatch = Dispatch(database, outbox, max_attempts=settings.max_deliveries)
         self._answers = Answers(database, outbox)
         self._table = Table.from_settings(settings)
-        self._told_at: dict[UUID, float] = {}
+        self._tell_next: dict[UUID, float] = {}
 
     async def plan(self, payload: OptimizeTier) -> BatchSummary | None:
         """Plan a batch; None, since the answer comes when it ends; at once if it has no user.
@@ -129,12 +131,14 @@ class Batches:
                 raise Transient(f"the broker failed: {type(error).__name__}") from error
 
     async def _tell(self, batch: Batch) -> None:
-        """Tell how far a batch is, once a second at most: it takes a count of all its rows."""
-        if time.monotonic() - self._told_at.get(batch.id, -TELL_SECONDS) < TELL_SECONDS:
+        """Tell how far a batch is, once a second at most, and of a large one less often."""
+        began = time.monotonic()
+        if began < self._tell_next.get(batch.id, 0.0):
             return
-        self._told_at = {batch.id: time.monotonic()}
         async with self._database.transaction() as session:
             progress = await _progress(session, batch)
+        took = time.monotonic() - began
+        self._tell_next = {batch.id: began + max(TELL_SECONDS, took / TELL_SHARE)}
         try:
             self._outbox.progress(batch.id, OptimizeTier.task, progress)
         except Exception as error:  # noqa: BLE001  # progress is no reason to fail
