@@ -22,7 +22,7 @@ TEST_PROCESSES ?= 3
 .PHONY: help demo up
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED) ## Run the example application on real workers (INPUT=your.csv of text,category)
 	@$(BIN)/python -m examples.support_desk.demo $(if $(INPUT),--input "$(INPUT)")
@@ -31,7 +31,7 @@ up: $(INSTALLED) ## Run PostgreSQL, Redis, workers, beat and Flower until Ctrl-C
 	@$(BIN)/bespoke up
 
 ##@ Develop
-.PHONY: install test check lint types imports format chaos bench lock
+.PHONY: install test check lint types imports format chaos bench bench-batches lock
 install: $(INSTALLED) $(TRACKING) ## Install everything into .venv
 
 test: $(INSTALLED) $(TRACKING) ## Run the tests, with the short form of the chaos run (TESTS=path for some)
@@ -58,6 +58,10 @@ chaos: $(INSTALLED) ## 10,000 stores while workers and servers are killed (minut
 
 bench: $(INSTALLED) $(PEERS) ## Measure, print the table and write benchmarks/results.json
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks  # as worker processes have it
+
+bench-batches: $(INSTALLED) ## Measure batches: 50 slow users, 10,000 quick ones (USERS=n; minutes)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.batch_latency
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.batch_of_users $(if $(USERS),--users $(USERS))
 
 # Peers that benchmarks compare with; apart, since they pin packages of their own.
 $(PEERS): benchmarks/peers.lock $(INSTALLED)

@@ -1,14 +1,15 @@
-"""The floor that stores are measured against: a task with one ORM INSERT and COMMIT."""
+"""The floors that jobs are measured against: one ORM INSERT and COMMIT, and nothing at all."""
 
 from datetime import UTC, datetime
 from uuid import UUID
 
 from bespoke_schemas.memories import Counted
-from bespoke_workers.app import Outcome, internal
+from bespoke_workers.app import Outcome, celery, internal
 from bespoke_workers.database.tables import Delivery
 from bespoke_workers.runtime import Runtime
 
 INSERT = "benchmarks.insert"
+NOTHING = "benchmarks.nothing"
 
 
 @internal(INSERT)
@@ -18,3 +19,8 @@ async def insert(this: Runtime, job_id: str) -> Outcome:
         now = datetime.now(UTC)
         session.add(Delivery(job_id=UUID(job_id), task=INSERT, redeliveries=0, last_at=now))
     return Outcome(INSERT, Counted(count=1))
+
+
+@celery.task(name=NOTHING, ignore_result=True)
+def nothing() -> None:
+    """Do nothing, as bare Celery does it."""
