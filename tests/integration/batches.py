@@ -9,6 +9,14 @@ from bespoke_schemas import uuid7
 from bespoke_workers.database.engine import Database
 from tests.integration.optimizing import PROGRAM
 
+TAKEN = """
+UPDATE optimization_job SET lm_calls = (result ->> 'lm_calls')::bigint,
+    prompt_tokens = (result ->> 'prompt_tokens')::bigint,
+    completion_tokens = (result ->> 'completion_tokens')::bigint,
+    cost_usd = (result ->> 'cost_usd')::float8, seconds = (result ->> 'seconds')::float8
+WHERE result IS NOT NULL
+"""
+
 
 async def batch(
     database: Database, runs: Sequence[tuple[str, str | None]], *, program: str = PROGRAM,
@@ -38,4 +46,5 @@ async def batch(
                 {"id": ids[number], "user_id": f"user-{number}", "program": program,
                  "batch_id": batch_id, "state": run_state, "result": result},
             )  # fmt: skip
+        await connection.execute(text(TAKEN))
     return batch_id

@@ -29,6 +29,11 @@ SELECT id, user_id, program, 'succeeded', jsonb_build_object(
     'lm_calls', 10 + size_bytes % 50, 'prompt_tokens', 900, 'completion_tokens', 80,
     'seconds', 12.5), saved_at, saved_at FROM program_version
 """
+TAKEN = """
+UPDATE optimization_job SET lm_calls = (result ->> 'lm_calls')::bigint, prompt_tokens = 900,
+    completion_tokens = 80, cost_usd = (result ->> 'cost_usd')::float8, seconds = 12.5,
+    ran_tier = 'basic'
+"""
 FAILURES = """
 INSERT INTO optimization_job (id, user_id, program, state, error)
 SELECT gen_random_uuid(), 'user-1', :program, state, 'said'
@@ -59,5 +64,5 @@ async def plant(database: Database, *, users: int, versions: int, program: str =
     """
     values = {"users": users, "versions": versions, "program": program}
     async with database.transaction() as session:
-        for statement in (VERSIONS, RUNS, POINTERS, MOVES, TEACHERS, FAILURES):
+        for statement in (VERSIONS, RUNS, TAKEN, POINTERS, MOVES, TEACHERS, FAILURES):
             await (await session.connection()).execute(text(statement), values)

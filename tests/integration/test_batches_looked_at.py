@@ -157,7 +157,4 @@ async def test_a_user_whose_run_is_open_is_left_out_of_a_batch(
 
 
 async def spent(worker: Worker) -> list[int]:
-    found = await worker.execute(
-        "SELECT CAST(result ->> 'lm_calls' AS integer) FROM optimization_job"
-    )
-    return list(found)
+    return list(await worker.execute("SELECT lm_calls FROM optimization_job"))

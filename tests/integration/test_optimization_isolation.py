@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bespoke_schemas.examples import AddMany
-from bespoke_workers.optimization.lm_cache import FILE
+from bespoke_workers.optimization.lm_cache_folders import FILE
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (

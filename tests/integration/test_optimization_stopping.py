@@ -1,6 +1,7 @@
 """Cancelled, over budget, out of time: a run stops within seconds and calls no LM afterwards."""
 
 import asyncio
+import json
 import threading
 import time
 from datetime import timedelta
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from bespoke_schemas import programs
 from bespoke_schemas.examples import AddMany
 from bespoke_schemas.jobs import Cancel
-from bespoke_schemas.optimization import OptimizeUser
-from bespoke_workers.errors import Cancelled, Permanent
+from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
+from bespoke_workers.errors import Cancelled, Misconfigured, Permanent
 from bespoke_workers.optimization import supervision
 from bespoke_workers.optimization.stopping import OutOfBudget
+from bespoke_workers.programs.checkpoints import Checkpoints
 from examples.support_desk import answers, prompts
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
@@ -52,7 +55,9 @@ async def test_a_cancelled_run_stops_within_two_seconds(
             assert time.monotonic() - then < SOON
             made = lm.calls
             row = await worker.row(payload.id)
-            assert (row.state, row.error) == ("cancelled", "cancelled while it ran")
+            assert row.state == "cancelled"
+            assert (row.error or "").startswith("cancelled while it ran")
+            assert row.lm_calls == made
             assert isinstance(worker.outbox.failed[payload.id], Cancelled)
             await worker.optimize("bob", tier="basic")
             assert lm.calls == made
@@ -89,11 +94,68 @@ async def test_no_optimizer_pays_for_more_calls_than_it_may(
     with StandinLM() as lm:
         async with working(database_url, tmp_path, lm=lm.url, optimization_lm_calls=45) as worker:
             await worker.teach("ada", 120)
-            with pytest.raises(OutOfBudget, match="paid for 45 LM calls") as told:
+            with pytest.raises(OutOfBudget, match="may pay for 45 LM calls") as told:
                 await worker.optimize("ada", **asked)
             assert "BESPOKE_OPTIMIZATION_LM_CALLS" in str(told.value)
             assert lm.calls == 45
             assert await worker.states() == ["failed"]
+            assert await worker.execute("SELECT lm_calls FROM optimization_job") == [45]
+
+
+@pytest.mark.parametrize(("asked", "most"), [({"tier": "premium"}, 90), (SEARCH, 90), (GEPA, 50)])
+@in_loop
+async def test_a_run_that_ends_at_its_budget_keeps_the_best_so_far(
+    database_url: str, tmp_path: Path, asked: dict[str, Any], most: int
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url, max_examples=200) as worker:
+            await worker.teach("ada", 60)
+            with pytest.raises(OutOfBudget, match="raise max_lm_calls") as told:
+                await worker.optimize("ada", max_lm_calls=most, **asked)
+            (row,) = await worker.execute("SELECT error FROM optimization_job")
+            assert row == str(told.value)
+            name = str(told.value).split("checkpoint ")[1].strip("'")
+            assert lm.calls == most
+            restored = await Checkpoints(worker.database, worker.library).restore(
+                programs.RestoreCheckpoint(program=PROGRAM, user_id="ada", name=name, activate=True)
+            )
+            assert restored.active
+            assert restored.version is not None
+            assert restored.version.score is not None
+
+
+@pytest.mark.parametrize("limit", [{"max_tokens": 12_000}, {"max_usd": 0.012}])
+@in_loop
+async def test_a_run_exceeds_its_tokens_and_dollars_by_the_calls_under_way_at_most(
+    database_url: str, tmp_path: Path, limit: dict[str, Any]
+) -> None:
+    prices = json.dumps({"openai/standin": {"input": 1.0, "output": 1.0}})
+    with StandinLM(latency=timedelta(milliseconds=5)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, prices=prices) as worker:
+            await worker.teach("ada", 120)
+            with pytest.raises(OutOfBudget, match=f"raise {next(iter(limit))}"):
+                await worker.optimize("ada", **SEARCH, **limit)
+            (row,) = await worker.execute("SELECT row_to_json(j)::text FROM optimization_job j")
+            taken = json.loads(row)
+            tokens = taken["prompt_tokens"] + taken["completion_tokens"]
+            assert taken["cost_usd"] == pytest.approx(tokens / 1e6)
+            assert taken["lm_calls"] == lm.calls
+            assert taken["unpriced_calls"] == 0
+            most = 4 * 1000  # tokens that four calls of this program take at most
+            assert 12_000 - most < tokens < 12_000 + most
+
+
+@in_loop
+async def test_dollars_are_not_limited_where_the_price_is_not_known(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path, lm="http://unused.invalid") as worker:
+        payload = OptimizeUser(user_id="ada", program=PROGRAM, max_usd=1)
+        with pytest.raises(Misconfigured, match=r"max_usd .* BESPOKE_PRICES"):
+            await worker.optimization.accept(payload)
+        batch = OptimizeTier(program=PROGRAM, tier="basic", run_max_usd=1)
+        with pytest.raises(Misconfigured, match=r"run_max_usd .* BESPOKE_PRICES"):
+            await worker.batches.plan(batch)
 
 
 @in_loop

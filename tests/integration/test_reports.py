@@ -96,7 +96,19 @@ async def test_the_figures_over_all_users_add_up(database_url: str) -> None:
     assert (figures.in_use.users_with_own, figures.in_use.users_on_base) == (USERS, 3)
     assert len(figures.versions) == statements.LINES
     assert sum(line.in_use for line in figures.versions) == USERS
+    assert [(tier.tier, tier.runs) for tier in figures.tiers] == [("basic", everything)]
+    assert figures.tiers[0].cost_usd == pytest.approx(totals.cost_usd)
     assert "user-" not in figures.model_dump_json()
+
+
+@in_loop
+async def test_a_cost_that_is_not_known_is_not_shown_as_none(database_url: str) -> None:
+    async with planted(database_url) as database:
+        await execute(database, "UPDATE optimization_job SET cost_usd = 0, unpriced_calls = 7")
+        figures = await Reports(database).figures(PROGRAM, None)
+    written = page(figures)
+    assert f"<dd>unknown<small>{figures.totals.lm_calls:,} LM calls" in written
+    assert f"{figures.totals.unpriced_calls:,} of unknown price" in written
 
 
 @in_loop
@@ -136,9 +148,7 @@ async def test_a_rollback_ends_a_stint(database_url: str) -> None:
 @in_loop
 async def test_where_no_call_had_a_price_calls_stand_in_for_it(database_url: str) -> None:
     async with planted(database_url) as database:
-        await execute(
-            database, """UPDATE optimization_job SET result = result || '{"cost_usd": 0}'"""
-        )
+        await execute(database, "UPDATE optimization_job SET cost_usd = 0")
         figures = await Reports(database).figures(PROGRAM, None)
     assert figures.price == "LM calls"
     assert max(point.price for point in figures.runs) <= 60

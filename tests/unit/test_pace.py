@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from bespoke_workers.errors import Cancelled
 from bespoke_workers.optimization import gate, lm_cache
+from bespoke_workers.optimization.budget import Budget
 from bespoke_workers.optimization.gate import PATIENCE_SECONDS, RETRIES, Gate
 from bespoke_workers.optimization.lm_cache import ContextCache, JobCache
 from bespoke_workers.optimization.pace import (
@@ -29,7 +30,7 @@ from bespoke_workers.optimization.pace import (
     Rate,
     backoff_seconds,
 )
-from bespoke_workers.optimization.stopping import Budget, Stop, Stopped
+from bespoke_workers.optimization.stopping import Stop, Stopped
 
 ANSWER: dict[str, Any] = {"outputs": ["yes"], "usage": {"prompt_tokens": 7}, "cost": 0.25}
 

@@ -49,3 +49,12 @@ def test_a_program_that_cannot_be_dumped_is_no_failure() -> None:
     snapshots.evaluated("a", 0.1)
 
     assert snapshots.waiting == Snapshot(2, 0.1, {"program": "a"})
+
+
+def test_scores_on_more_examples_go_before_higher_ones_on_a_few() -> None:
+    snapshots = Snapshots(None, dumped)
+    for program, score, examples in [("few", 1.0, 3), ("many", 0.6, 30), ("lucky", 1.0, 3)]:
+        snapshots.evaluated(program, score, examples)
+
+    assert snapshots.best == Snapshot(3, 0.6, {"program": "many"})
+    assert snapshots.waiting is None

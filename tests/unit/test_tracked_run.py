@@ -41,13 +41,15 @@ def ended(state: str, **columns: Any) -> OptimizationJob:
 )
 def test_of_a_failure_the_type_alone_is_told(state: str, error: str, status: str) -> None:
     row = ended(state, error="the metric raised KeyError", error_type=error, tier="premium")
+    row.lm_calls, row.cost_usd = 12, 0.5
 
     run = tracked_run(row)
 
     assert run.status == status
     assert run.tags["bespoke.error"] == error
     assert run.tags["bespoke.tier"] == run.params["tier_asked"] == "premium"
-    assert run.metrics == {"seconds": 90.0}
+    assert (run.metrics["seconds"], run.metrics["lm_calls"]) == (90.0, 12.0)
+    assert run.metrics["cost_usd"] == 0.5
     assert "KeyError" not in str(run)
 
 

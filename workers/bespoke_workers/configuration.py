@@ -13,6 +13,7 @@ from bespoke_schemas.queues import Queue, members
 from bespoke_workers import settings
 from bespoke_workers.keys import MEMBERS, UNACKED
 from bespoke_workers.memories.defaults import Defaults
+from bespoke_workers.optimization.prices import Prices
 from bespoke_workers.optimization.tiers import TABLES, Table
 
 RUN_OPTIMIZATION = "bespoke.optimization.run"
@@ -44,6 +45,7 @@ def configuration(config: settings.Settings) -> dict[str, Any]:
     settings.refuse_overrides()
     Defaults.from_settings(config)  # a wrong one would else fail each job of the memories
     check_tiers(config)
+    Prices.from_settings(config)
     return {
         "broker_url": config.broker(),
         "result_backend": config.results(),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.pace import Pace
     from bespoke_workers.optimization.pausing import Pausing
     from bespoke_workers.optimization.reoptimization import Reoptimization
+    from bespoke_workers.optimization.spending import SpendingRecords
     from bespoke_workers.optimization.tracking import Tracking
     from bespoke_workers.programs.bundles import Bundles
     from bespoke_workers.programs.catalogue import Catalogue
@@ -300,6 +301,13 @@ class Runtime:
         from bespoke_workers.optimization.batch_records import BatchRecords
 
         return BatchRecords(self.database)
+
+    @cached_property
+    def spending(self) -> "SpendingRecords":
+        """What optimizations took."""
+        from bespoke_workers.optimization.spending import SpendingRecords
+
+        return SpendingRecords(self.database, self.settings.timezone)
 
     @cached_property
     def given_tiers(self) -> "GivenTiers":

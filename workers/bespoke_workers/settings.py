@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     tiers: str = "standard"  # or recommended, or a table of one's own as JSON
     optimization_seconds: float = Field(default=3600.0, gt=0)  # deadline of one user's run
     optimization_lm_calls: int | None = Field(default=None, ge=1)  # that one run may pay for
+    optimization_tokens: int | None = Field(default=None, ge=1)  # asked and answered, of one run
+    optimization_usd: float | None = Field(default=None, ge=0.0001)  # of one run
+    prices: str | None = None  # of models, as JSON or the path of a file; None: as packaged
     max_stored_programs: int = Field(default=100, ge=1)  # versions of one owner and program
     auto_save: bool = True  # a version that an optimization made and did not promote
     save_intermediate_results: bool = False  # checkpoints of optimizations that run

@@ -22,6 +22,12 @@ from bespoke_schemas.optimization.looking import (
     ListBatches,
     RunError,
 )
+from bespoke_schemas.optimization.spending import (
+    Spending,
+    SpendingBy,
+    SpendingLine,
+    Spent,
+)
 from bespoke_schemas.optimization.users import (
     NO_TIER,
     Candidate,
@@ -56,6 +62,10 @@ __all__ = [
     "ResumeBatch",
     "RunError",
     "SetTier",
+    "Spending",
+    "SpendingBy",
+    "SpendingLine",
+    "Spent",
     "Tier",
     "TierSet",
 ]

@@ -15,8 +15,9 @@ class BatchSummary(Result):
     """What a batch came to: counts of users, and the errors by user.
 
     Scores are means over the runs that scored two versions; ``lm_calls`` and what follows are
-    sums over the runs that succeeded. ``skipped`` are those that were not begun since the batch's
-    budget was spent, and ``over_budget`` says how.
+    sums over all runs, also those that failed or were cancelled. ``unpriced_calls`` are LM calls
+    whose price is not known: ``cost_usd`` is without them. ``skipped`` are those that were not
+    begun since the batch's budget was spent, and ``over_budget`` says how.
     """
 
     batch_id: UUID
@@ -33,6 +34,7 @@ class BatchSummary(Result):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    unpriced_calls: int = 0
     seconds: float = 0.0
     skipped: int = 0
     over_budget: str | None = None
@@ -43,7 +45,8 @@ class OptimizeTier(Payload[BatchSummary], queue=Queue.OPTIMIZATION):
 
     ``night`` makes it one batch for a program, tier and night, however often it is enqueued. Once
     its runs have paid for ``max_lm_calls``, have cost ``max_usd`` or ``max_seconds`` have passed
-    since it began, no further run is begun; those under way go on, each in its own budget.
+    since it began, no further run is begun; those under way go on, each in its own budget:
+    ``run_max_lm_calls`` and so on, and what the workers' settings allow.
     """
 
     program: Name
@@ -54,6 +57,10 @@ class OptimizeTier(Payload[BatchSummary], queue=Queue.OPTIMIZATION):
     max_lm_calls: int | None = Field(default=None, ge=1, le=10**12)
     max_usd: float | None = Field(default=None, ge=0.0001, le=1e9)
     max_seconds: float | None = Field(default=None, ge=1, le=1e9)
+    run_max_lm_calls: int | None = Field(default=None, ge=1, le=10**12)
+    run_max_tokens: int | None = Field(default=None, ge=1, le=10**15)
+    run_max_usd: float | None = Field(default=None, ge=0.0001, le=1e9)
+    run_max_seconds: float | None = Field(default=None, ge=1, le=1e9)
 
 
 class BatchBegun(Result):

@@ -67,7 +67,9 @@ class BatchGot(Result):
     """How far a batch is, or what it came to; without a ``batch`` there is none of that id.
 
     ``runs`` counts users by the state of their runs. Scores are means over the runs that
-    scored two versions; tokens, cost and ``seconds`` are sums over all runs that ended.
+    scored two versions; tokens, cost and ``seconds`` are sums over all runs, of those that run as
+    of some seconds ago. ``unpriced_calls`` are LM calls whose price is not known: the cost is
+    without them.
     ``next`` is the ``after`` of the next page of errors, None after the last.
     """
 
@@ -79,6 +81,7 @@ class BatchGot(Result):
     score_after: float | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    unpriced_calls: int = 0
     seconds: float = 0.0
     errors: tuple[RunError, ...] = ()
     next: UUID | None = None

@@ -40,6 +40,7 @@ class Optimized(Result):
     version that was saved, None where nothing was tried (``reason`` says why), and where it was
     not promoted and ``BESPOKE_AUTO_SAVE`` is off. ``candidates`` are the programs that the
     optimizer chose from, the best first; their scores are not of the held-out examples.
+    ``unpriced_calls`` are the LM calls whose price is not known: ``cost_usd`` is without them.
     """
 
     user_id: str
@@ -57,6 +58,7 @@ class Optimized(Result):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    unpriced_calls: int = 0
     seconds: float = 0.0
     candidates: tuple[Candidate, ...] = ()
 
@@ -65,7 +67,8 @@ class OptimizeUser(Payload[Optimized], queue=Queue.OPTIMIZATION):
     """Optimize one user's program on that user's examples, and promote it if it is better.
 
     ``tier`` overrides the user's own and the one that follows from the number of examples;
-    ``optimizer``, with ``options`` of its own, overrides that of any tier.
+    ``optimizer``, with ``options`` of its own, overrides that of any tier. ``max_lm_calls`` and so
+    on are what it may take, where that is less than what the workers' settings allow.
     """
 
     user_id: UserId
@@ -73,6 +76,10 @@ class OptimizeUser(Payload[Optimized], queue=Queue.OPTIMIZATION):
     tier: Tier | None = None
     optimizer: Optimizer | None = None
     options: Metadata = Field(default_factory=dict)
+    max_lm_calls: int | None = Field(default=None, ge=1, le=10**12)
+    max_tokens: int | None = Field(default=None, ge=1, le=10**15)
+    max_usd: float | None = Field(default=None, ge=0.0001, le=1e9)
+    max_seconds: float | None = Field(default=None, ge=1, le=1e9)
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:

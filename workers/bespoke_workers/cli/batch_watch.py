@@ -75,7 +75,8 @@ def _rows(got: BatchGot) -> Iterator[tuple[str, str]]:
         yield "score", f"{got.score_before:.3f} before, {got.score_after:.3f} after"
     tokens = got.prompt_tokens + got.completion_tokens
     yield "LM calls", f"{batch.lm_calls:,}, {tokens:,} tokens"
-    yield "cost", units.number("cost_usd", batch.cost_usd)
+    unknown = f", {got.unpriced_calls:,} calls of unknown price" if got.unpriced_calls else ""
+    yield "cost", units.number("cost_usd", batch.cost_usd) + unknown
 
 
 def _watch(*, batch_id: UUID, errors: int, as_json: bool) -> None:

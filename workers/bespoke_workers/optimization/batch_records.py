@@ -81,6 +81,7 @@ def _got(rows: Sequence[Any]) -> BatchGot:
         score_after=figures.score_after,
         prompt_tokens=figures.prompt_tokens,
         completion_tokens=figures.completion_tokens,
+        unpriced_calls=figures.unpriced_calls,
         seconds=figures.seconds,
     )
 

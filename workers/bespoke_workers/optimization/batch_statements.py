@@ -4,7 +4,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     Double,
     Select,
@@ -27,6 +26,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.jobs import Cursor
 from bespoke_schemas.optimization import ListBatches
 from bespoke_workers.database.tables import Batch, OptimizationJob
+from bespoke_workers.optimization.usage import FIGURES as FIGURES_OF_CALLS
 
 OPEN_RUNS: Final = ("planned", "queued", "running")
 IN_VAIN: Final = ("failed", "parked", "cancelled")
@@ -36,8 +36,8 @@ _result = col(OptimizationJob.result)
 _state = col(OptimizationJob.state)
 
 
-def _sum(field: str, kind: Any) -> Any:
-    return func.coalesce(func.sum(cast(_result[field].astext, kind)), 0).label(field)
+def _sum(figure: str) -> Any:
+    return func.coalesce(func.sum(getattr(_run, figure)), 0).label(figure)
 
 
 def _mean(field: str) -> Any:
@@ -52,11 +52,7 @@ FIGURES: Final[tuple[Any, ...]] = (
     func.count().filter(cast(_result["promoted"].astext, Boolean)).label("promoted"),
     _mean("score_before"),
     _mean("score_after"),
-    _sum("lm_calls", BigInteger),
-    _sum("prompt_tokens", BigInteger),
-    _sum("completion_tokens", BigInteger),
-    _sum("cost_usd", Double),
-    _sum("seconds", Double),
+    *(_sum(figure) for figure in (*FIGURES_OF_CALLS, "seconds")),
 )
 """What is told of a batch's runs, for each state of theirs by itself."""
 
@@ -124,13 +120,11 @@ async def count_spent(session: AsyncSession, batch: Batch) -> None:
             col(_run.counted).is_(False),
         )
         .values(counted=True)
-        .returning(_result)
+        .returning(col(_run.lm_calls), col(_run.cost_usd))
         .cte("ended")
     )
-    fresh = ended.c.result
     statement = select(
-        func.coalesce(func.sum(cast(fresh["lm_calls"].astext, BigInteger)), 0),
-        func.coalesce(func.sum(cast(fresh["cost_usd"].astext, Double)), 0),
+        func.coalesce(func.sum(ended.c.lm_calls), 0), func.coalesce(func.sum(ended.c.cost_usd), 0)
     )
     connection = await session.connection()
     lm_calls, cost_usd = (await connection.execute(statement)).one()
@@ -138,6 +132,15 @@ async def count_spent(session: AsyncSession, batch: Batch) -> None:
         batch.lm_calls += int(lm_calls)
         batch.cost_usd += float(cost_usd)
         session.add(batch)
+
+
+async def under_way(session: AsyncSession, batch_id: UUID) -> tuple[int, float]:
+    """Return the LM calls and US dollars that runs have taken that have not ended, as of late."""
+    begun = (col(_run.batch_id) == batch_id, _state.in_(("queued", "running")))
+    statement = select(_sum("lm_calls"), _sum("cost_usd")).where(*begun)
+    connection = await session.connection()
+    lm_calls, cost_usd = (await connection.execute(statement)).one()
+    return int(lm_calls), float(cost_usd)
 
 
 def _counted(batches: Subquery) -> Any:

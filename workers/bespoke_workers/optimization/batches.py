@@ -26,9 +26,10 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
 from bespoke_workers.errors import Transient
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import batch_statements, held, lm, planning
+from bespoke_workers.optimization import batch_statements, held, planning
 from bespoke_workers.optimization.answers import Answers
 from bespoke_workers.optimization.dispatch import Dispatch
+from bespoke_workers.optimization.prices import Prices
 from bespoke_workers.optimization.summary import figures, summarize
 from bespoke_workers.optimization.tiers import Table
 from bespoke_workers.outbox import Outbox
@@ -156,7 +157,8 @@ class Batches:
         modules.load(self._settings.programs)
         registry.get(payload.program)
         self._table.band(payload.tier)
-        lm.require(self._settings)
+        limits = {"max_usd": payload.max_usd, "run_max_usd": payload.run_max_usd}
+        Prices.from_settings(self._settings).require_for(self._settings, **limits)
         key = _key(payload)
         inserted = await session.exec(
             insert(Batch)
@@ -171,6 +173,10 @@ class Batches:
                 max_lm_calls=payload.max_lm_calls,
                 max_usd=payload.max_usd,
                 max_seconds=payload.max_seconds,
+                run_max_lm_calls=payload.run_max_lm_calls,
+                run_max_tokens=payload.run_max_tokens,
+                run_max_usd=payload.run_max_usd,
+                run_max_seconds=payload.run_max_seconds,
                 planned_through="",
             )
             .on_conflict_do_nothing(index_elements=["key"])

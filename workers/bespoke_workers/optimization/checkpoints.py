@@ -32,26 +32,31 @@ class RunCheckpoints:
     """Saves the best program so far of a run, every so many evaluations."""
 
     def __init__(
-        self, database: Database, library: Library, leases: Leases, every: int | None
+        self,
+        database: Database,
+        library: Library,
+        leases: Leases,
+        every: int | None,
+        *,
+        last: bool = True,
     ) -> None:
-        """``every`` is None where no intermediate results are to be saved."""
+        """``every`` is None where no intermediate results are to be saved.
+
+        ``last`` says whether the best of a run that comes to no end is.
+        """
         self._database = database
         self._library = library
         self._leases = leases
         self._every = every
+        self._last = last
 
-    def snapshots(self) -> Snapshots | None:
-        """Return what a run's threads fill; None where nothing is to be saved."""
-        return None if self._every is None else Snapshots(self._every, state.dump)
+    def snapshots(self) -> Snapshots:
+        """Return what a run's threads fill."""
+        return Snapshots(self._every, state.dump)
 
     @asynccontextmanager
-    async def kept(
-        self, claim: Claim, optimizer: str, snapshots: Snapshots | None
-    ) -> AsyncIterator[None]:
+    async def kept(self, claim: Claim, optimizer: str, snapshots: Snapshots) -> AsyncIterator[None]:
         """Save snapshots as they come, and the last one at the end of a block that went well."""
-        if snapshots is None:
-            yield
-            return
         saving = asyncio.create_task(self._keep_saving(claim, optimizer, snapshots))
         try:
             yield
@@ -66,28 +71,48 @@ class RunCheckpoints:
 
         Raises LostLease, with nothing written, if the row is not this run's any more.
         """
-        name = f"auto_checkpoint_{snapshot.evaluation}"
         async with self._database.transaction() as session:
-            await self._leases.hold(session, claim)
-            if await _evaluations(session, claim) >= snapshot.evaluation:
-                return False
-            version = await self._library.save_version(
-                session,
-                version_id=uuid5(claim.job_id, name),
-                user_id=claim.user_id,
-                program=claim.program,
-                state=snapshot.state,
-                optimizer=optimizer,
-                score=snapshot.score,
-                optimization_result={},
-                parent_id=None,
-                metadata={"evaluation": snapshot.evaluation},
-                checkpoint=name,
-                checkpoint_of=claim.job_id,
-            )
-            await _delete_older(session, claim)
-        self._library.announce(version)
-        return True
+            version = await self._save(session, claim, optimizer, snapshot)
+        if version is not None:
+            self._library.announce(version)
+        return version is not None
+
+    async def save_last(
+        self, session: AsyncSession, claim: Claim, optimizer: str, snapshots: Snapshots
+    ) -> str | None:
+        """Save the best of a run that is to be ended without a result; return its name, if any.
+
+        In the caller's transaction, which ends the row. Raises LostLease like ``save``.
+        """
+        best = snapshots.best
+        if best is None or not self._last:
+            return None
+        await self._save(session, claim, optimizer, best)
+        return _name(max(best.evaluation, await _evaluations(session, claim)))
+
+    async def _save(
+        self, session: AsyncSession, claim: Claim, optimizer: str, snapshot: Snapshot
+    ) -> ProgramVersion | None:
+        name = _name(snapshot.evaluation)
+        await self._leases.hold(session, claim)
+        if await _evaluations(session, claim) >= snapshot.evaluation:
+            return None
+        version = await self._library.save_version(
+            session,
+            version_id=uuid5(claim.job_id, name),
+            user_id=claim.user_id,
+            program=claim.program,
+            state=snapshot.state,
+            optimizer=optimizer,
+            score=snapshot.score,
+            optimization_result={},
+            parent_id=None,
+            metadata={"evaluation": snapshot.evaluation},
+            checkpoint=name,
+            checkpoint_of=claim.job_id,
+        )
+        await _delete_older(session, claim)
+        return version
 
     async def _keep_saving(self, claim: Claim, optimizer: str, snapshots: Snapshots) -> None:
         while True:
@@ -107,6 +132,10 @@ class RunCheckpoints:
             _log.warning("checkpoint not saved", error=type(error).__name__)
             return
         snapshots.saved(snapshot)
+
+
+def _name(evaluation: int) -> str:
+    return f"auto_checkpoint_{evaluation}"
 
 
 def _own(claim: Claim) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_workers.database.tables import Batch, OptimizationJob
 from bespoke_workers.optimization.batch_budget import BatchBudget
+from bespoke_workers.optimization.batch_statements import under_way
 from bespoke_workers.optimization.stopping import OutOfBudget
 
 _run = OptimizationJob
@@ -31,7 +32,10 @@ async def judge(session: AsyncSession, batch: Batch) -> None:
     """
     budget = BatchBudget(batch.max_lm_calls, batch.max_usd, batch.max_seconds)
     seconds = 0.0 if budget.seconds is None else await _seconds(session, batch)
-    reason = batch.over_budget or budget.spent(batch.lm_calls, batch.cost_usd, seconds)
+    lm_calls, usd = await under_way(session, batch.id)
+    reason = batch.over_budget or budget.spent(
+        batch.lm_calls + lm_calls, batch.cost_usd + usd, seconds
+    )
     if reason is None:
         return
     batch.over_budget, batch.state = reason, "running"  # nobody is planned any more

@@ -5,9 +5,11 @@ All times are the database's, so that workers' clocks need not agree.
 
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, and_, func, or_, true, update
@@ -22,8 +24,10 @@ from bespoke_workers.errors import BespokeError, Cancelled
 from bespoke_workers.optimization.held import is_held
 from bespoke_workers.optimization.one_at_a_time import another_runs
 from bespoke_workers.optimization.stopping import LostLease
+from bespoke_workers.optimization.usage import FIGURES, Spent
 
 WHILE_IT_RAN = "cancelled while it ran"
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 CLAIMED: tuple[Any, ...] = (
     col(OptimizationJob.id).label("job_id"),
     col(OptimizationJob.user_id),
@@ -32,12 +36,21 @@ CLAIMED: tuple[Any, ...] = (
     col(OptimizationJob.batch_id),
     col(OptimizationJob.optimizer),
     col(OptimizationJob.options),
+    col(OptimizationJob.max_lm_calls),
+    col(OptimizationJob.max_tokens),
+    col(OptimizationJob.max_usd),
+    col(OptimizationJob.max_seconds),
+    col(OptimizationJob.seconds),
 )
+TAKEN: tuple[Any, ...] = tuple(getattr(OptimizationJob, name) for name in FIGURES)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A row that this run holds, and under whose name."""
+    """A row that this run holds, and under whose name.
+
+    ``spent`` and ``seconds`` are what runs of it have taken that died.
+    """
 
     job_id: UUID
     user_id: str
@@ -46,7 +59,13 @@ class Claim:
     batch_id: UUID | None
     optimizer: Optimizer | None
     options: dict[str, Any] | None
+    max_lm_calls: int | None
+    max_tokens: int | None
+    max_usd: float | None
+    max_seconds: float | None
+    seconds: float
     owner: str
+    spent: Spent
 
 
 class Leases:
@@ -89,24 +108,29 @@ class Leases:
                 started_at=func.coalesce(col(row.started_at), func.now()),
                 **self._tracked,
             )
-            .returning(*CLAIMED)
+            .returning(*CLAIMED, *TAKEN)
         )
         try:
             async with self._database.autocommit() as connection:
                 found = (await connection.execute(statement)).one_or_none()
         except IntegrityError:  # another run of the same user was claimed at the same moment
             return None
-        return None if found is None else Claim(**found._mapping, owner=owner)
+        if found is None:
+            return None
+        known = dict(found._mapping)
+        spent = Spent(**{name: known.pop(name) for name in FIGURES})
+        return Claim(**known, owner=owner, spent=spent)
 
-    async def renew(self, claim: Claim) -> bool:
+    async def renew(self, claim: Claim, taken: Mapping[str, Any] = NOTHING) -> bool:
         """Hold the row for another lease; True if it is to be cancelled.
 
-        Raises LostLease if the row is no longer this run's.
+        ``taken`` are columns with what the run has taken by now. Raises LostLease if the row is
+        no longer this run's.
         """
         statement = (
             update(OptimizationJob)
             .where(_held(claim))
-            .values(lease_until=func.now() + self.lease)
+            .values(lease_until=func.now() + self.lease, **taken)
             .returning(col(OptimizationJob.cancel_requested))
         )
         async with self._database.autocommit() as connection:
@@ -138,8 +162,9 @@ class Leases:
         *,
         result: Optimized | None = None,
         error: BespokeError | None = None,
+        taken: Mapping[str, Any] = NOTHING,
     ) -> None:
-        """End the row in the caller's transaction.
+        """End the row in the caller's transaction; ``taken`` as for ``renew``.
 
         Raises LostLease if it is not this run's, Cancelled if it is to succeed although
         somebody was told that it is cancelled.
@@ -156,6 +181,7 @@ class Leases:
                 lease_owner=None,
                 lease_until=None,
                 finished_at=func.now(),
+                **taken,
             )
         )
         ended = await session.exec(statement)

@@ -30,7 +30,7 @@ def build(settings: Settings) -> Any:
     """Return a ``dspy.LM`` for these settings; raises Misconfigured where they are wrong."""
     model = require(settings)
     # Without it, the first look-up of a price fetches a file from the internet.
-    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "true")
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"
     from dspy.utils.exceptions import LMConfigurationError
 
     from bespoke_workers.optimization.patient_lm import PatientLM

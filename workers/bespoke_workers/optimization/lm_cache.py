@@ -20,13 +20,13 @@ from dspy.clients.cache import Cache
 from dspy.clients.legacy_outputs import plain
 
 from bespoke_workers.optimization import gate
+from bespoke_workers.optimization.lm_cache_folders import FILE
 from bespoke_workers.optimization.stopping import Stop
 from bespoke_workers.optimization.usage import Spent, Usage
 
 SETTING = "bespoke_lm_cache"
 """The name in ``dspy.context`` under which threads of a job find its cache."""
 
-FILE = "calls.jsonl"
 OWNER_ONLY = 0o700  # prompts' answers are contents
 
 
@@ -65,7 +65,7 @@ class JobCache:
             self._answers.clear()
 
     def account(self, stop: Stop, usage: Usage) -> None:
-        """Ask ``stop`` before each call that will be paid, and tell ``usage`` its price."""
+        """Ask ``stop`` before each call that will be paid, and ``usage`` what one cost."""
         self._stop, self._usage = stop, usage
 
     def find(self, key: str) -> Any:
@@ -78,10 +78,12 @@ class JobCache:
             self._stop.spend()
         return None
 
+    def price(self, model: str, tokens: dict[str, Any]) -> float | None:
+        """Return what a call cost in US dollars, None where that is not known."""
+        return None if self._usage is None else self._usage.price(model, tokens)
+
     def keep(self, key: str, answer: Any, tokens: dict[str, Any], cost: float | None) -> None:
         """Keep a paid answer. One that is no JSON is paid for again after a kill."""
-        if self._usage is not None:
-            self._usage.add_cost(cost)
         entry = {"key": key, "answer": answer, "tokens": tokens, "cost": cost}
         try:
             line = json.dumps(entry)
@@ -137,7 +139,7 @@ class ContextCache(Cache):  # type: ignore[misc]  # dspy ships no types
         key = self.cache_key(request, ignored_args_for_cache_key)
         answer = plain(value)
         tokens = answer.get("usage") or {} if isinstance(answer, dict) else {}
-        cache.keep(key, answer, tokens, _cost(value))
+        cache.keep(key, answer, tokens, cache.price(_model(request), tokens))
         if (way := gate.current()) is not None:
             way.answered(tokens)
 
@@ -149,9 +151,7 @@ def install() -> None:
             dspy.cache = ContextCache()
 
 
-def _cost(value: Any) -> float | None:
-    if isinstance(value, dict):
-        return value.get("cost")
-    # What LiteLLM returns carries its price in an attribute that is not among its fields.
-    hidden = getattr(value, "_hidden_params", None) or {}
-    return hidden.get("response_cost")
+def _model(request: dict[str, Any]) -> str:
+    """Return the model that a request is for, which one of DSPy's own form has further down."""
+    inner = request.get("request")
+    return str(request.get("model") or (inner.get("model") if isinstance(inner, dict) else ""))

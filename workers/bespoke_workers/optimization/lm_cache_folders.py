@@ -1,12 +1,33 @@
 """Where the LM caches of jobs lie on a machine, for whoever removes them without DSPy."""
 
+import json
 import shutil
 from pathlib import Path
+
+from bespoke_workers.optimization.usage import Spent
+
+FILE = "calls.jsonl"
 
 
 def directory(home: Path, job_id: object) -> Path:
     """Return where a job's answers lie."""
     return home / "lm-cache" / str(job_id)
+
+
+def spent(home: Path, job_id: object) -> Spent:
+    """Return what a job's answers on this machine cost; a line that was torn counts for nothing."""
+    total = Spent()
+    try:
+        lines = (directory(home, job_id) / FILE).read_bytes().splitlines()
+    except OSError:
+        return total
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            total = total.plus(entry["tokens"], entry["cost"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return total
 
 
 def remove(home: Path, job_id: object) -> None:

@@ -1,9 +1,10 @@
 """The optimization of one user's program: accepted, run by whoever claims it, and not lost."""
 
+import asyncio
 from uuid import UUID
 
 import structlog
-from sqlalchemy import insert
+from sqlalchemy import func, insert, update
 from sqlmodel import col, select
 
 from bespoke_schemas.optimization import Optimized, OptimizeUser
@@ -11,14 +12,17 @@ from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.learning.examples import Examples
-from bespoke_workers.optimization import lm, lm_cache_folders
+from bespoke_workers.optimization import lm_cache_folders
 from bespoke_workers.optimization.answers import ENDED, Answers
+from bespoke_workers.optimization.batch_statements import IN_VAIN
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.dispatch import Dispatch
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm import rate
 from bespoke_workers.optimization.pace import LocalPace, Pace
+from bespoke_workers.optimization.prices import Prices
 from bespoke_workers.optimization.tiers import Table
+from bespoke_workers.optimization.usage import FIGURES
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs.library import Library
 from bespoke_workers.settings import Settings
@@ -52,6 +56,7 @@ class Optimization:
             tracked=settings.mlflow_uri is not None,
         )
         self._dispatch = Dispatch(database, outbox, max_attempts=settings.max_deliveries)
+        self._prices = Prices.from_settings(settings)
         self._answers = Answers(database, outbox)
         self._batches = Batches(database, settings, outbox)
 
@@ -66,7 +71,7 @@ class Optimization:
             fresh = await records.accept(session, payload)
             if fresh:
                 self._library.registered(payload.program)
-                lm.require(self._settings)
+                self._prices.require_for(self._settings, max_usd=payload.max_usd)
                 self._check_choice(payload)
                 await session.exec(
                     insert(OptimizationJob).values(
@@ -76,6 +81,10 @@ class Optimization:
                         tier=payload.tier,
                         optimizer=payload.optimizer,
                         options=payload.options or None,
+                        max_lm_calls=payload.max_lm_calls,
+                        max_tokens=payload.max_tokens,
+                        max_usd=payload.max_usd,
+                        max_seconds=payload.max_seconds,
                         state="queued",
                     )
                 )
@@ -147,4 +156,19 @@ class Optimization:
         async with self._database.transaction() as session:
             open_ = set((await session.exec(is_open)).all())
         for job_id in found - open_:
+            await self._settle(job_id)
             lm_cache_folders.remove(self._settings.home, job_id)
+
+    async def _settle(self, job_id: UUID) -> None:
+        """Count what a killed run paid after it last renewed its lease, as its answers tell it."""
+        row = OptimizationJob
+        ended_in_vain = (col(row.id) == job_id, col(row.state).in_(IN_VAIN))
+        async with self._database.transaction() as session:
+            if (await session.exec(select(row.id).where(*ended_in_vain))).first() is None:
+                return
+            spent = await asyncio.to_thread(lm_cache_folders.spent, self._settings.home, job_id)
+            more = {
+                name: func.greatest(getattr(row, name), figure)
+                for name, figure in zip(FIGURES, spent, strict=True)
+            }
+            await session.exec(update(row).where(*ended_in_vain).values(more))

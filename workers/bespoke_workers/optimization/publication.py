@@ -14,6 +14,7 @@ from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner, ProgramVersion
 from bespoke_workers.observe import events
+from bespoke_workers.optimization.account import Account, Growth
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.run import Improvement
 from bespoke_workers.optimization.usage import Spent
@@ -31,6 +32,7 @@ class Material:
     """
 
     claim: Claim
+    account: Account
     examples: list[dict[str, Any]]
     learned_from: int
     tier: Tier
@@ -77,8 +79,8 @@ class Publication:
     async def nothing_tried(self, material: Material, reason: str) -> Optimized:
         """End a run that had nothing to try; raises LostLease if the row is not its own."""
         optimized = material.unchanged(reason)
-        async with self._database.transaction() as session:
-            await self._end(session, material.claim, optimized)
+        async with material.account.growth() as growth, self._database.transaction() as session:
+            await self._end(session, material.claim, optimized, growth)
         return optimized
 
     async def publish(
@@ -91,7 +93,7 @@ class Publication:
         Raises LostLease, with nothing written, if the row is not this run's any more.
         """
         claim, comparison = material.claim, improvement.comparison
-        async with self._database.transaction() as session:
+        async with material.account.growth() as growth, self._database.transaction() as session:
             overtaken = await self._is_overtaken(session, material)
             promoted = comparison.better and not overtaken
             optimized = _optimized(material, improvement, spent, promoted=promoted)
@@ -101,7 +103,7 @@ class Publication:
             saved = promoted or self._auto_save
             if not saved:
                 optimized = optimized.model_copy(update={"program_id": None})
-            await self._end(session, claim, optimized)
+            await self._end(session, claim, optimized, growth)
             version = await self._save(session, material, improvement, optimized) if saved else None
             await _learned(session, material)
         if version is not None:
@@ -116,6 +118,7 @@ class Publication:
             promoted=promoted,
             lm_calls=spent.lm_calls,
             cost_usd=spent.cost_usd,
+            unpriced_calls=spent.unpriced_calls,
             seconds=optimized.seconds,
         )
         return optimized
@@ -154,8 +157,11 @@ class Publication:
         base = await self._library.base_for(session, claim.program, None)
         return (_id(in_use), _id(base)) != (_id(material.in_use), _id(material.base))
 
-    async def _end(self, session: AsyncSession, claim: Claim, optimized: Optimized) -> None:
-        await self._leases.end(session, claim, "succeeded", result=optimized)
+    async def _end(
+        self, session: AsyncSession, claim: Claim, optimized: Optimized, growth: Growth
+    ) -> None:
+        taken = growth.columns()
+        await self._leases.end(session, claim, "succeeded", result=optimized, taken=taken)
         await records.complete(
             session,
             claim.job_id,
@@ -196,6 +202,7 @@ def _optimized(
             "prompt_tokens": spent.prompt_tokens,
             "completion_tokens": spent.completion_tokens,
             "cost_usd": round(spent.cost_usd, 6),
+            "unpriced_calls": spent.unpriced_calls,
             "candidates": improvement.candidates,
         }
     )

@@ -1,9 +1,11 @@
 """Stopping a run from outside and from within: deadline, cancellation, lost lease, budget."""
 
 import threading
-from dataclasses import dataclass
+import time
 
 from bespoke_workers.errors import Permanent
+from bespoke_workers.optimization.budget import Budget, Limit
+from bespoke_workers.optimization.usage import Usage, current_call
 
 
 class OutOfBudget(Permanent):
@@ -22,20 +24,16 @@ class Stopped(BaseException):
     """
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What one run may take: seconds of the wall clock and, unless None, paid LM calls."""
-
-    seconds: float
-    lm_calls: int | None = None
-
-
 class Stop:
     """A switch that any thread may throw; the run's threads see it at their next LM call."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(
+        self, budget: Budget, usage: Usage | None = None, *, seconds_before: float = 0.0
+    ) -> None:
+        """``usage`` counts the run's calls; ``seconds_before`` is what died runs of it took."""
         self._budget = budget
-        self._calls = 0
+        self._usage = usage or Usage()
+        self._began = time.monotonic() - seconds_before
         self._reason: Permanent | None = None
         self._lock = threading.Lock()
         self._thrown = threading.Event()
@@ -45,49 +43,45 @@ class Stop:
         """Why the run is to stop; None while it is to go on."""
         return self._reason
 
+    @property
+    def seconds(self) -> float:
+        """How long the job was worked on by now."""
+        return time.monotonic() - self._began
+
+    @property
+    def seconds_left(self) -> float:
+        """How long it may still be worked on."""
+        return max(self._budget.seconds - self.seconds, 0.0)
+
     def request(self, reason: Permanent) -> None:
         """Ask the run to stop; the first reason counts."""
         with self._lock:
             self._throw(reason)
 
-    def paid_before(self, lm_calls: int) -> None:
-        """Count the calls that runs of the same job paid for before they died."""
-        with self._lock:
-            self._calls += lm_calls
-
     def expire(self) -> None:
         """Ask the run to stop because its time is up."""
-        self.request(
-            OutOfBudget(
-                f"stopped: the optimization took longer than {self._budget.seconds:g} seconds; "
-                "raise BESPOKE_OPTIMIZATION_SECONDS or give it fewer examples"
-            )
-        )
+        self.request(OutOfBudget(f"stopped: {self._budget.told('seconds', self._usage.spent)}"))
 
     def check(self) -> None:
         """Raise Stopped if the run is to stop."""
         if self._reason is not None:
             raise Stopped
 
-    def spend(self) -> None:
-        """Count one LM call that is about to be paid; raises Stopped instead of overspending."""
-        with self._lock:
-            limit = self._budget.lm_calls
-            if limit is not None and self._calls >= limit:
-                self._throw(
-                    OutOfBudget(
-                        f"stopped: the optimization paid for {limit} LM calls, all it may; "
-                        "raise BESPOKE_OPTIMIZATION_LM_CALLS or give it fewer examples"
-                    )
-                )
-            if self._reason is not None:
-                raise Stopped
-            self._calls += 1
+    def spend(self, call: str | None = None) -> None:
+        """Count one LM call that is about to be paid; raises Stopped instead of overspending.
+
+        How many tokens it takes is known once it has ended: by what the calls take that are under
+        way when such a limit is met, as many as the run has threads, it may be exceeded at most.
+        """
+        self.check()
+        limit: Limit | None = self._usage.begin(call or current_call(), self._budget.broken)
+        if limit is not None:
+            self.request(OutOfBudget(f"stopped: {self._budget.told(limit, self._usage.spent)}"))
+            raise Stopped
 
     def refund(self) -> None:
         """Take a call back that was counted and then not answered, so that nobody pays for it."""
-        with self._lock:
-            self._calls -= 1
+        self._usage.refund()
 
     def wait(self, seconds: float) -> None:
         """Wait for so long; raises Stopped as soon as the run is to stop."""

@@ -27,6 +27,7 @@ class Figures:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    unpriced_calls: int = 0
     seconds: float = 0.0
 
     @classmethod
@@ -44,6 +45,7 @@ class Figures:
             prompt_tokens=sum(int(row.prompt_tokens) for row in found),
             completion_tokens=sum(int(row.completion_tokens) for row in found),
             cost_usd=sum(row.cost_usd for row in found),
+            unpriced_calls=sum(int(row.unpriced_calls) for row in found),
             seconds=sum(row.seconds for row in found),
         )
 
@@ -95,6 +97,7 @@ async def summarize(session: AsyncSession, batch: Batch) -> BatchSummary:
         prompt_tokens=found.prompt_tokens,
         completion_tokens=found.completion_tokens,
         cost_usd=found.cost_usd,
+        unpriced_calls=found.unpriced_calls,
         seconds=found.seconds,
         skipped=found.runs.get("skipped", 0),
         over_budget=batch.over_budget,

@@ -12,6 +12,7 @@ import structlog
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Cancelled, Permanent
+from bespoke_workers.optimization.account import Account
 from bespoke_workers.optimization.background import in_thread
 from bespoke_workers.optimization.leases import WHILE_IT_RAN, Claim, Leases, lost
 from bespoke_workers.optimization.lm import CALL_SECONDS
@@ -39,11 +40,14 @@ _log = structlog.get_logger("bespoke.optimization")
 class Supervision:
     """Keeps one claimed row while its run works in a thread, and stops the run if need be."""
 
-    def __init__(self, leases: Leases, outbox: Outbox, claim: Claim, stop: Stop) -> None:
+    def __init__(
+        self, leases: Leases, outbox: Outbox, claim: Claim, stop: Stop, account: Account
+    ) -> None:
         self._leases = leases
         self._outbox = outbox
         self._claim = claim
         self._stop = stop
+        self._account = account
         self._halt = asyncio.Event()
 
     @asynccontextmanager
@@ -122,7 +126,7 @@ class Supervision:
             await asyncio.sleep(min(LOOK_SECONDS, lease / 3))
             began = time.monotonic()
             due = began - renewed >= lease / 3
-            look = self._leases.renew if due else self._leases.asked_to_cancel
+            look = self._renew if due else self._leases.asked_to_cancel
             try:
                 cancelled = await look(self._claim)
             except LostLease as error:
@@ -136,6 +140,10 @@ class Supervision:
                 held_from = renewed = began
             if cancelled:
                 return self._request(Cancelled(WHILE_IT_RAN))
+
+    async def _renew(self, claim: Claim) -> bool:
+        async with self._account.growth() as growth:
+            return await self._leases.renew(claim, growth.columns())
 
     async def _tell(self, watch: Watch, thread: "asyncio.Future[T]") -> None:
         told: Progress | None = None

@@ -8,6 +8,7 @@ from typing import Any, Final
 from bespoke_schemas.optimization import Optimized
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.observe import events
+from bespoke_workers.optimization.usage import FIGURES
 
 STATUSES: Final = {
     "succeeded": "FINISHED",
@@ -23,6 +24,7 @@ METRICS: Final = (
     "prompt_tokens",
     "completion_tokens",
     "cost_usd",
+    "unpriced_calls",
     "seconds",
 )
 
@@ -89,7 +91,8 @@ def _metrics(row: OptimizationJob, result: Optimized | None) -> dict[str, float]
     if result is None:
         assert row.finished_at is not None
         began = row.started_at or row.created_at
-        return {"seconds": round((row.finished_at - began).total_seconds(), 3)}
+        taken = {name: float(getattr(row, name)) for name in FIGURES}
+        return {"seconds": round((row.finished_at - began).total_seconds(), 3), **taken}
     values = {name: getattr(result, name) for name in METRICS}
     if result.score_before is not None and result.score_after is not None:
         values["gain"] = result.score_after - result.score_before

@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 from sqlmodel import select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.optimization import Optimized, Optimizer, OptimizeUser
 from bespoke_schemas.program_state import pick, pools
@@ -16,18 +17,22 @@ from bespoke_workers.learning.embeddings import ExampleEmbeddings
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
 from bespoke_workers.optimization import lm, lm_cache_folders, one_at_a_time
+from bespoke_workers.optimization.account import Account
+from bespoke_workers.optimization.budget import Budget
 from bespoke_workers.optimization.checkpoints import RunCheckpoints
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
 from bespoke_workers.optimization.optimizers import needs_vectors
 from bespoke_workers.optimization.pace import Pace
+from bespoke_workers.optimization.prices import Prices
 from bespoke_workers.optimization.publication import Material, Publication
 from bespoke_workers.optimization.run import Assignment, Improvement, improve
+from bespoke_workers.optimization.snapshots import Snapshots
 from bespoke_workers.optimization.split import split
-from bespoke_workers.optimization.stopping import Budget, LostLease, Stop
+from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.supervision import Supervision
 from bespoke_workers.optimization.tiers import FEWEST_EXAMPLES, Table
-from bespoke_workers.optimization.usage import Spent, Usage
+from bespoke_workers.optimization.usage import Usage
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs.library import Library
@@ -60,8 +65,17 @@ class UserRun:
         self._table = Table.from_settings(settings)
         self._publication = Publication(database, library, leases, auto_save=settings.auto_save)
         every = settings.checkpoint_every if settings.save_intermediate_results else None
-        self._checkpoints = RunCheckpoints(database, library, leases, every)
-        self._budget = Budget(settings.optimization_seconds, settings.optimization_lm_calls)
+        last = settings.auto_save or settings.save_intermediate_results
+        self._checkpoints = RunCheckpoints(database, library, leases, every, last=last)
+        self._tried: tuple[Optimizer, Snapshots] | None = None
+        self._ended_with: Permanent | None = None
+        self._prices = Prices.from_settings(settings)
+        self._budget = Budget(
+            settings.optimization_seconds,
+            settings.optimization_lm_calls,
+            settings.optimization_tokens,
+            settings.optimization_usd,
+        )
 
     async def perform(self, claim: Claim) -> Optimized | None:
         """Run the row and write its end; None if another worker has taken it over.
@@ -70,29 +84,41 @@ class UserRun:
         nothing: the lease runs out and the run is taken up again.
         """
         events.emit("dspy.optimization.start", user_id=claim.user_id, program=claim.program)
-        stop = Stop(self._budget)
-        supervision = Supervision(self._leases, self._outbox, claim, stop)
+        usage = Usage(claim.spent, self._prices.cost)
+        stop = Stop(self._budget_of(claim), usage, seconds_before=claim.seconds)
+        account = Account(self._database, claim, usage, stop)
+        supervision = Supervision(self._leases, self._outbox, claim, stop, account)
         try:
             async with supervision.lease():
-                return await self._optimize(claim, stop, supervision)
+                return await self._optimize(claim, stop, usage, account, supervision)
         except LostLease as error:
             _log.warning("run given up", reason=str(error))
             return None
         except Transient:
             raise
         except Permanent as error:
-            await self._failed(claim, error)
-            raise
+            raise await self._failed(claim, account, error) from None
         except Exception as error:  # noqa: BLE001  # a bug's text may hold contents: it ends here
             _log.error(
                 "unexpected failure", error=type(error).__name__, places=logging.places(error)
             )
             bug = UnexpectedFailure.of(error, OptimizeUser.task)
-            await self._failed(claim, bug)
-            raise bug from None
+            raise await self._failed(claim, account, bug) from None
+        finally:
+            await self._settle(account)
 
-    async def _optimize(self, claim: Claim, stop: Stop, supervision: Supervision) -> Optimized:
-        material = await self._material(claim)
+    def _budget_of(self, claim: Claim) -> Budget:
+        return self._budget.lowered(
+            lm_calls=claim.max_lm_calls,
+            tokens=claim.max_tokens,
+            usd=claim.max_usd,
+            seconds=claim.max_seconds,
+        )
+
+    async def _optimize(
+        self, claim: Claim, stop: Stop, usage: Usage, account: Account, supervision: Supervision
+    ) -> Optimized:
+        material = await self._material(claim, account)
         count, optimizer = len(material.examples), material.optimizer
         if optimizer is None:
             return await self._publication.nothing_tried(material, self._no_optimizer(material))
@@ -104,8 +130,8 @@ class UserRun:
             done = await one_at_a_time.has_been_done(session, claim, material.tier, count)
         if done:
             return await self._publication.nothing_tried(material, one_at_a_time.NOTHING_NEW)
-        improvement, spent = await self._improve(material, optimizer, stop, supervision)
-        return await self._publication.publish(material, improvement, spent)
+        improvement = await self._improve(material, optimizer, stop, usage, supervision)
+        return await self._publication.publish(material, improvement, usage.spent)
 
     def _no_optimizer(self, material: Material) -> str:
         count, fewest = len(material.examples), self._table.first_optimized()
@@ -113,7 +139,7 @@ class UserRun:
             return f"{count} examples; optimizing begins at {fewest}"
         return f"{count} examples; tier {material.tier!r} has no optimizer"
 
-    async def _material(self, claim: Claim) -> Material:
+    async def _material(self, claim: Claim, account: Account) -> Material:
         async with self._database.transaction() as session:
             found = await session.exec(
                 select(Learner.added_total, Learner.tier).where(
@@ -123,9 +149,11 @@ class UserRun:
             learned_from, by_hand = found.first() or (0, None)
             examples = await self._examples.for_training(session, claim.user_id, claim.program)
             tier = claim.tier or self._table.tier_for(len(examples), by_hand)
+            account.tier = tier
             optimizer, options = self._chosen(claim, tier)
             return Material(
                 claim=claim,
+                account=account,
                 examples=examples,
                 learned_from=learned_from,
                 tier=tier,
@@ -143,8 +171,13 @@ class UserRun:
         return band.optimizer, band.options
 
     async def _improve(
-        self, material: Material, optimizer: Optimizer, stop: Stop, supervision: Supervision
-    ) -> tuple[Improvement, Spent]:
+        self,
+        material: Material,
+        optimizer: Optimizer,
+        stop: Stop,
+        usage: Usage,
+        supervision: Supervision,
+    ) -> Improvement:
         claim = material.claim
         program, in_use = self._library.registered(claim.program), self._module_in_use(material)
         vectors = None
@@ -163,18 +196,17 @@ class UserRun:
         )
         model = lm.build(self._settings)
         with JobCache(lm_cache_folders.directory(self._settings.home, claim.job_id)) as cache:
-            usage = Usage(cache.spent_before)
-            stop.paid_before(cache.spent_before.lm_calls)
+            usage.paid_before(cache.spent_before)
             snapshots = self._checkpoints.snapshots()
+            self._tried = optimizer, snapshots
             watch = Watch(stop, usage, snapshots)
             async with self._checkpoints.kept(claim, optimizer, snapshots):
-                improvement = await supervision.run(
+                return await supervision.run(
                     partial(improve, assignment, model, cache, stop, usage, watch, self._pace),
                     watch,
-                    self._budget.seconds,
-                    partial(self._failed, claim),
+                    stop.seconds_left,
+                    partial(self._failed, claim, material.account),
                 )
-        return improvement, usage.spent
 
     def _module_in_use(self, material: Material) -> Any:
         """Make the module to beat; the plain one where the program has changed its shape since."""
@@ -187,14 +219,32 @@ class UserRun:
             _log.warning("version in use does not fit the program", version=str(version.id))
             return self._library.module_for(program, None, base)
 
-    async def _failed(self, claim: Claim, error: Permanent) -> None:
-        """End the row with its reason, unless it has ended or is another's."""
+    async def _settle(self, account: Account) -> None:
+        """Count what the run's last calls took; upkeep does it too, should this fail."""
+        try:
+            await account.settle()
+        except Exception as error:  # noqa: BLE001  # the run's own outcome is what counts
+            _log.warning("run not settled", error=type(error).__name__)
+
+    async def _with_best(self, session: AsyncSession, claim: Claim, error: Permanent) -> Permanent:
+        """Save the best program so far; return the error, which says then where it is kept."""
+        if self._tried is None:
+            return error
+        name = await self._checkpoints.save_last(session, claim, *self._tried)
+        if name is None:
+            return error
+        return type(error)(f"{error}; the best so far is kept as the checkpoint {name!r}")
+
+    async def _failed(self, claim: Claim, account: Account, error: Permanent) -> Permanent:
+        """End the row with its reason, unless it has ended or is another's; return the reason."""
         if isinstance(error, LostLease):
-            return
+            return error
         state = "cancelled" if isinstance(error, Cancelled) else "failed"
         try:
-            async with self._database.transaction() as session:
-                await self._leases.end(session, claim, state, error=error)
+            async with account.growth() as growth, self._database.transaction() as session:
+                error = await self._with_best(session, claim, error)
+                taken = growth.columns()
+                await self._leases.end(session, claim, state, error=error, taken=taken)
                 await records.complete(
                     session,
                     claim.job_id,
@@ -204,7 +254,8 @@ class UserRun:
                     reason=str(error),
                 )
         except LostLease:
-            return
+            return self._ended_with or error
+        self._ended_with = error
         events.emit(
             "dspy.optimization.error",
             user_id=claim.user_id,
@@ -217,3 +268,4 @@ class UserRun:
             self._outbox.fail(claim.job_id, error)
         except Exception as problem:  # noqa: BLE001  # the reaper tells it again
             _log.warning("failure not told yet", error=type(problem).__name__)
+        return error

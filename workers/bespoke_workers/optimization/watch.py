@@ -81,8 +81,10 @@ class Watch(BaseCallback):  # type: ignore[misc]  # dspy ships no types
             self._threads.add(threading.current_thread())
 
     def on_lm_start(self, call_id: str, instance: Any, inputs: dict[str, Any]) -> None:
-        """End the run here if it is to stop."""
+        """End the run here if it is to stop, or must not pay for a call that asks no cache."""
         self._stop.check()
+        if not inputs.get("kwargs", {}).get("cache", getattr(instance, "cache", True)):
+            self._stop.spend(call_id)
 
     def on_lm_end(
         self,
@@ -91,6 +93,7 @@ class Watch(BaseCallback):  # type: ignore[misc]  # dspy ships no types
         exception: BaseException | None = None,
     ) -> None:
         """Count a call, and apart one that failed: optimizers swallow it."""
+        self._usage.end(call_id)
         with self._lock:
             if self._total is None:
                 self._done += 1
@@ -114,4 +117,4 @@ class Watch(BaseCallback):  # type: ignore[misc]  # dspy ships no types
         score = float(outputs.score) / 100
         self.scored(score)
         if self._snapshots is not None:
-            self._snapshots.evaluated(program, score)
+            self._snapshots.evaluated(program, score, len(outputs.results))

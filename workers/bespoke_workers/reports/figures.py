@@ -30,6 +30,7 @@ class Totals(Figure):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
+    unpriced_calls: int
     seconds: float
     dearest_usd: float
     most_lm_calls: int
@@ -115,6 +116,19 @@ class InUse(Figure):
     users_on_base: int = 0
 
 
+class TierSpending(Figure):
+    """What the optimizations of a tier took, however they ended."""
+
+    tier: str
+    runs: int
+    failed: int
+    lm_calls: int
+    tokens: int
+    cost_usd: float
+    unpriced_calls: int
+    seconds: float
+
+
 class Figures(Figure):
     """All that a report says. ``shown`` versions are in the table and ``of`` in all."""
 
@@ -128,4 +142,5 @@ class Figures(Figure):
     optimizers: list[OptimizerScores]
     runs: list[RunPoint]
     in_use: InUse
+    tiers: list[TierSpending]
     versions: list[VersionLine]

@@ -18,6 +18,7 @@ from bespoke_workers.reports.figures import (
     ScorePoint,
     Share,
     Stint,
+    TierSpending,
     Totals,
     VersionLine,
 )
@@ -72,6 +73,10 @@ class Reports:
                     )
                 ],
                 in_use=await _in_use(session, program, user_id),
+                tiers=[
+                    TierSpending(**one)
+                    for one in await _rows(session, statements.spent_by_tier(program, user_id))
+                ],
                 versions=await _lines(session, program, user_id),
             )
 

@@ -30,6 +30,8 @@ from bespoke_workers.database.tables import (
     OptimizationJob,
     ProgramVersion,
 )
+from bespoke_workers.optimization.spending import TIER
+from bespoke_workers.optimization.usage import FIGURES
 
 POINTS: Final = 500
 """Versions of one user that are plotted, the newest."""
@@ -41,6 +43,8 @@ GAIN_STEP: Final = 0.02
 SCORE_STEP: Final = 0.05
 OPTIMIZERS: Final = 12
 """Optimizers that are told apart, those of the most versions; the name is whoever saves'."""
+TIERS: Final = 20
+"""Tiers in the table of what they took, those that took most; a table of tiers has no more."""
 
 version, row, pointer = ProgramVersion, OptimizationJob, ActiveProgram
 saved_at, score, optimizer = col(version.saved_at), col(version.score), col(version.optimizer)
@@ -80,12 +84,33 @@ def run_totals(program: str, user_id: str | None) -> Executable:
         func.count().filter(state.in_(("failed", "parked"))).label("failed"),
         func.count().filter(state == "cancelled").label("cancelled"),
         *(
-            func.coalesce(func.sum(_number(name)), 0).label(name)
-            for name in ("lm_calls", "prompt_tokens", "completion_tokens", "cost_usd", "seconds")
+            func.coalesce(func.sum(getattr(row, name)), 0).label(name)
+            for name in (*FIGURES, "seconds")
         ),
-        func.coalesce(func.max(_number("cost_usd")), 0).label("dearest_usd"),
-        func.coalesce(func.max(_number("lm_calls")), 0).label("most_lm_calls"),
+        func.coalesce(func.max(row.cost_usd), 0).label("dearest_usd"),
+        func.coalesce(func.max(row.lm_calls), 0).label("most_lm_calls"),
     ).where(of_runs(program, user_id))
+
+
+def spent_by_tier(program: str, user_id: str | None) -> Executable:
+    """Add up what optimizations took that were begun, by the tier that they ran as."""
+    in_vain = col(row.state).in_(("failed", "parked", "cancelled"))
+    return (
+        select(
+            TIER.label("tier"),
+            func.count().label("runs"),
+            func.count().filter(in_vain).label("failed"),
+            func.sum(row.lm_calls).label("lm_calls"),
+            func.sum(row.prompt_tokens + row.completion_tokens).label("tokens"),
+            func.sum(row.cost_usd).label("cost_usd"),
+            func.sum(row.unpriced_calls).label("unpriced_calls"),
+            func.sum(row.seconds).label("seconds"),
+        )
+        .where(of_runs(program, user_id), col(row.started_at).is_not(None))
+        .group_by(TIER)
+        .order_by(func.sum(row.cost_usd).desc(), func.sum(row.lm_calls).desc())
+        .limit(TIERS)
+    )
 
 
 def newest(program: str, user_id: str | None, limit: int) -> Executable:
@@ -151,7 +176,7 @@ def scores_by_optimizer(program: str, user_id: str | None) -> Executable:
 
 def prices_and_gains(program: str, user_id: str | None, price: str, most: float) -> Executable:
     """Gather optimizations of about the same price and gain, the promoted ones apart."""
-    paid = _number(price)
+    paid = getattr(row, price)
     gain = _number("score_after") - _number("score_before")
     # A little more than the most, so that the dearest falls into the last bin.
     step = (most or 1.0) * 1.000001 / BINS

@@ -46,6 +46,12 @@ async def get_batch(payload: optimization.GetBatch, this: Runtime) -> optimizati
     return await this.batch_records.get(payload)
 
 
+@serves(optimization.Spending)
+async def spending(payload: optimization.Spending, this: Runtime) -> optimization.Spent:
+    """Tell what optimizations took."""
+    return await this.spending.told(payload)
+
+
 @serves(optimization.PauseBatch)
 async def pause_batch(payload: optimization.PauseBatch, this: Runtime) -> optimization.BatchPaused:
     """Pause a batch."""

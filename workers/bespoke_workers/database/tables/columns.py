@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Text, text
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Double, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 _NOW = text("now()")
@@ -40,3 +40,8 @@ def tags() -> Any:
 def counter() -> Any:
     """Return a column: a number that begins at zero."""
     return Column(BigInteger, nullable=False, server_default="0")
+
+
+def amount() -> Any:
+    """Return a column: a sum that begins at zero."""
+    return Column(Double, nullable=False, server_default="0")

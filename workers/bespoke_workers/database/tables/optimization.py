@@ -16,7 +16,14 @@ from sqlalchemy import (
 )
 from sqlmodel import Field, SQLModel
 
-from bespoke_workers.database.tables.columns import UNANSWERED, maybe_json, maybe_moment, moment
+from bespoke_workers.database.tables.columns import (
+    UNANSWERED,
+    amount,
+    counter,
+    maybe_json,
+    maybe_moment,
+    moment,
+)
 
 UNTOLD = text("track_at IS NOT NULL")
 RUNNING = text("state = 'running'")
@@ -42,6 +49,7 @@ class OptimizationJob(SQLModel, table=True):
         Index("optimization_job_unanswered", "finished_at", postgresql_where=UNANSWERED),
         Index("optimization_job_by_finish", "finished_at"),
         Index("optimization_job_uncounted", "batch_id", postgresql_where=UNCOUNTED),
+        Index("optimization_job_by_start", "started_at"),
         Index("optimization_job_untold", "track_at", postgresql_where=UNTOLD),
     )
 
@@ -68,6 +76,19 @@ class OptimizationJob(SQLModel, table=True):
     # When MLflow is to be told of its end; none: it has been, or is not configured.
     track_at: datetime | None = Field(default=None, sa_column=maybe_moment())
     answered: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    # What it may take at most, where the job says so.
+    max_lm_calls: int | None = Field(default=None, sa_column=Column(BigInteger))
+    max_tokens: int | None = Field(default=None, sa_column=Column(BigInteger))
+    max_usd: float | None = Field(default=None, sa_column=Column(Double))
+    max_seconds: float | None = Field(default=None, sa_column=Column(Double))
+    # What it has taken, over all of its workers; of one that runs, as of some seconds ago.
+    lm_calls: int = Field(default=0, sa_column=counter())
+    prompt_tokens: int = Field(default=0, sa_column=counter())
+    completion_tokens: int = Field(default=0, sa_column=counter())
+    cost_usd: float = Field(default=0.0, sa_column=amount())
+    unpriced_calls: int = Field(default=0, sa_column=counter())  # whose cost is not in cost_usd
+    seconds: float = Field(default=0.0, sa_column=amount())  # worked on, not waited
+    ran_tier: str | None = Field(default=None, sa_type=Text)  # that it ran as, asked for or not
     # Whether its batch's row has what it spent.
     counted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = Field(sa_column=moment(default=True))
@@ -98,6 +119,11 @@ class Batch(SQLModel, table=True):
     max_usd: float | None = Field(default=None, sa_column=Column(Double))
     max_seconds: float | None = Field(default=None, sa_column=Column(Double))
     over_budget: str | None = Field(default=None, sa_type=Text)  # how the budget was spent
+    # What each of its runs may take at most.
+    run_max_lm_calls: int | None = Field(default=None, sa_column=Column(BigInteger))
+    run_max_tokens: int | None = Field(default=None, sa_column=Column(BigInteger))
+    run_max_usd: float | None = Field(default=None, sa_column=Column(Double))
+    run_max_seconds: float | None = Field(default=None, sa_column=Column(Double))
     # Of its runs that ended, except those that ended since it was last topped up.
     lm_calls: int = Field(
         default=0, sa_column=Column(BigInteger, nullable=False, server_default="0")
