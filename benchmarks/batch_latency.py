@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from benchmarks.bench import Figure, Servers, servers
 from bespoke_client import Client, examples, optimization
-from bespoke_workers.optimization.run import THREADS
+from bespoke_workers.optimization.judging import THREADS
 from examples.support_desk.standin_lm import standin_process
 from tests.integration.optimizing import MODULE, PROGRAM, lessons
 from tests.nodes.worker import WorkerContainer

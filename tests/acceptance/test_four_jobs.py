@@ -72,7 +72,8 @@ def test_each_user_gets_the_program_that_their_examples_warrant(
     for result in (basic, advanced):
         assert result.score_before is not None
         assert result.score_after is not None
-        assert result.promoted == (result.score_after > result.score_before)
+        assert result.promoted == result.reason.startswith("better: ")
+        assert result.score_after > result.score_before or not result.promoted
     assert advanced.promoted
     assert advanced.lm_calls > 0
     assert jobs[2].status() is Status.SUCCEEDED

@@ -1,11 +1,10 @@
-"""Which examples are held out, and what two scores over them say."""
+"""Which examples are held out."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bespoke_workers.optimization.comparison import compare
-from bespoke_workers.optimization.split import held_out_count, split
+from bespoke_workers.optimization.split import crossed, held_out_count, split
 
 
 def numbered(count: int) -> list[dict[str, int]]:
@@ -41,19 +40,14 @@ def test_hardly_any_example_comes_to_be_held_out_after_it_was_learned_from() -> 
     assert len(learned_from & later) <= 5
 
 
-def test_only_a_higher_score_is_better() -> None:
-    for before, after, better in [(0.5, 0.75, True), (0.5, 0.5, False), (0.75, 0.5, False)]:
-        comparison = compare([before] * 4, [after] * 4)
-        assert comparison is not None
-        assert comparison.better is better
-        assert comparison.reason == (
-            f"{'better' if better else 'not better'}: {before:.3f} before, {after:.3f} after, "
-            "on 4 held out"
-        )
-
-
-def test_an_example_that_was_not_answered_for_both_versions_does_not_count() -> None:
-    comparison = compare([None, 1.0, 0.0, 1.0], [1.0, 1.0, 1.0, None])
-    assert comparison is not None
-    assert (comparison.before, comparison.after, comparison.held_out) == (0.5, 1.0, 2)
-    assert compare([None, 1.0], [1.0, None]) is None
+@given(st.integers(min_value=0, max_value=40), st.text())
+def test_crossed_every_example_is_held_out_once_and_learned_from_otherwise(
+    count: int, seed: str
+) -> None:
+    examples = numbered(count)
+    splits = crossed(examples, seed)
+    held_out = [one for each in splits for one in each.held_out]
+    assert sorted(held_out, key=lambda one: one["number"]) == examples
+    for each in splits:
+        assert sorted([*each.train, *each.held_out], key=lambda one: one["number"]) == examples
+        assert len(each.held_out) <= -(-count // 5)

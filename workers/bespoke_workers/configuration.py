@@ -101,9 +101,9 @@ def check_tiers(config: settings.Settings) -> None:
     """
     table = Table.from_settings(config)
     if table not in TABLES.values() and any(band.options for band in table.bands):
-        from bespoke_workers.optimization import options
+        from bespoke_workers.optimization import choices
 
-        options.check_table(table)
+        choices.check_table(table)
 
 
 def beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:

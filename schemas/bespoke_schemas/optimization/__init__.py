@@ -29,8 +29,10 @@ from bespoke_schemas.optimization.spending import (
     Spent,
 )
 from bespoke_schemas.optimization.users import (
+    AUTO,
     NO_TIER,
     Candidate,
+    Choice,
     Optimized,
     Optimizer,
     OptimizeUser,
@@ -40,6 +42,7 @@ from bespoke_schemas.optimization.users import (
 )
 
 __all__ = [
+    "AUTO",
     "NO_TIER",
     "BatchBegun",
     "BatchGot",
@@ -51,6 +54,7 @@ __all__ = [
     "BatchesBegun",
     "BatchesListed",
     "Candidate",
+    "Choice",
     "GetBatch",
     "ListBatches",
     "OptimizeAll",

@@ -1,6 +1,6 @@
 """The optimization of one user's program."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, model_validator
@@ -25,12 +25,25 @@ Optimizer = Literal[
     "GEPA",
 ]
 
+AUTO: Final = "auto"
+"""The choice of an optimizer by trying several, from the cheapest up."""
+
+Choice = Literal[Optimizer, "auto"]
+"""What may stand where an optimizer is named."""
+
 
 class Candidate(Result):
-    """A program that an optimizer tried, with its score on the examples that it judged by."""
+    """A program that an optimizer tried, with its score on the examples that it judged by.
+
+    One that ``auto`` tried has also what making and scoring it added to the run's cost.
+    """
 
     name: str
     score: float
+    lm_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
 
 
 class Optimized(Result):
@@ -39,7 +52,9 @@ class Optimized(Result):
     ``promoted`` says whether the new version is now the one in use; ``program_id`` is the
     version that was saved, None where nothing was tried (``reason`` says why), and where it was
     not promoted and ``BESPOKE_AUTO_SAVE`` is off. ``candidates`` are the programs that the
-    optimizer chose from, the best first; their scores are not of the held-out examples.
+    optimizer chose from, the best first; their scores are of examples that it held out itself,
+    and those of ``auto`` of the same held-out examples as ``score_after``. ``optimizer`` made the
+    new version, also where ``auto`` chose it.
     ``unpriced_calls`` are the LM calls whose price is not known: ``cost_usd`` is without them.
     """
 
@@ -67,14 +82,15 @@ class OptimizeUser(Payload[Optimized], queue=Queue.OPTIMIZATION):
     """Optimize one user's program on that user's examples, and promote it if it is better.
 
     ``tier`` overrides the user's own and the one that follows from the number of examples;
-    ``optimizer``, with ``options`` of its own, overrides that of any tier. ``max_lm_calls`` and so
-    on are what it may take, where that is less than what the workers' settings allow.
+    ``optimizer``, with ``options`` of its own, overrides that of any tier; ``auto`` tries several,
+    and takes a ``ladder`` and a budget of its own as options. ``max_lm_calls`` and so on are what
+    it may take, where that is less than what the workers' settings allow.
     """
 
     user_id: UserId
     program: Name
     tier: Tier | None = None
-    optimizer: Optimizer | None = None
+    optimizer: Choice | None = None
     options: Metadata = Field(default_factory=dict)
     max_lm_calls: int | None = Field(default=None, ge=1, le=10**12)
     max_tokens: int | None = Field(default=None, ge=1, le=10**15)

@@ -48,12 +48,19 @@ class Pool:
         order = np.argsort(-(self._unit @ asked), kind="stable")[: self.part["k"]]
         return [copy.deepcopy(self.part["demos"][place]) for place in reversed(order)]
 
+    @property
+    def vectors(self) -> "NDArray[np.float32]":
+        """Its vectors as they were embedded, one row for each demo."""
+        import numpy as np
+
+        raw = base64.b64decode(self.part["vectors"])
+        return np.frombuffer(raw, dtype="<f2").reshape(-1, self.part["dim"]).astype(np.float32)
+
     @cached_property
     def _unit(self) -> "NDArray[np.float32]":
         import numpy as np
 
-        raw = base64.b64decode(self.part["vectors"])
-        rows = np.frombuffer(raw, dtype="<f2").reshape(-1, self.part["dim"]).astype(np.float32)
+        rows = self.vectors
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         unit = rows / np.where(lengths == 0, np.float32(1), lengths)
         return unit.astype(np.float32, copy=False)

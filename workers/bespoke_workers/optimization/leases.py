@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_schemas.optimization import Optimized, Optimizer
+from bespoke_schemas.optimization import Choice, Optimized
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import BespokeError, Cancelled
@@ -57,7 +57,7 @@ class Claim:
     program: str
     tier: str | None
     batch_id: UUID | None
-    optimizer: Optimizer | None
+    optimizer: Choice | None
     options: dict[str, Any] | None
     max_lm_calls: int | None
     max_tokens: int | None

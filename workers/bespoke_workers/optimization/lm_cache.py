@@ -21,7 +21,7 @@ from dspy.clients.legacy_outputs import plain
 
 from bespoke_workers.optimization import gate
 from bespoke_workers.optimization.lm_cache_folders import FILE
-from bespoke_workers.optimization.stopping import Stop
+from bespoke_workers.optimization.stopping import Stop, Stopped
 from bespoke_workers.optimization.usage import Spent, Usage
 
 SETTING = "bespoke_lm_cache"
@@ -34,6 +34,8 @@ class JobCache:
     """The answers that one job paid for, in a directory of its own.
 
     A line is written in one piece, so a kill costs at most the line that was being written.
+    ``used`` is what the answers cost that were used until now, also if an earlier run of the job
+    paid for them: a run that is taken up again goes by the same sums.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -43,6 +45,10 @@ class JobCache:
         self._file: int | None = None
         self._stop: Stop | None = None
         self._usage: Usage | None = None
+        self._used_keys: set[str] = set()
+        self._begun = 0
+        self._most: tuple[int | None, float | None] = None, None
+        self.used = Spent()
         self.spent_before = Spent()
 
     def __enter__(self) -> Self:
@@ -68,12 +74,20 @@ class JobCache:
         """Ask ``stop`` before each call that will be paid, and ``usage`` what one cost."""
         self._stop, self._usage = stop, usage
 
+    def limit(self, lm_calls: int | None, usd: float | None) -> None:
+        """Raise Stopped instead of an answer that would be used beyond this; None has no limit."""
+        with self._lock:
+            self._most = lm_calls, usd
+
     def find(self, key: str) -> Any:
         """Return the answer under ``key``; None, or Stopped, where it must be paid for."""
         with self._lock:
             line = self._answers.get(key)
+            self._begin(key)
         if line is not None:
-            return json.loads(line)["answer"]
+            entry = json.loads(line)
+            self._use(key, entry["tokens"], entry["cost"])
+            return entry["answer"]
         if self._stop is not None:
             self._stop.spend()
         return None
@@ -84,6 +98,7 @@ class JobCache:
 
     def keep(self, key: str, answer: Any, tokens: dict[str, Any], cost: float | None) -> None:
         """Keep a paid answer. One that is no JSON is paid for again after a kill."""
+        self._use(key, tokens, cost)
         entry = {"key": key, "answer": answer, "tokens": tokens, "cost": cost}
         try:
             line = json.dumps(entry)
@@ -93,6 +108,23 @@ class JobCache:
             if self._file is not None:
                 self._answers[key] = line
                 os.write(self._file, f"{line}\n".encode())
+
+    def _begin(self, key: str) -> None:
+        """Count an answer that was not used yet, whether it is kept or must be paid for."""
+        if key in self._used_keys:
+            return
+        calls, usd = self._most
+        spent = usd is not None and self.used.cost_usd >= usd
+        if spent or (calls is not None and self._begun >= calls):
+            raise Stopped
+        self._begun += 1
+
+    def _use(self, key: str, tokens: dict[str, Any], cost: float | None) -> None:
+        """Count an answer when it is first used, as it will be again after a kill."""
+        with self._lock:
+            if key not in self._used_keys:
+                self._used_keys.add(key)
+                self.used = self.used.plus(tokens, cost)
 
     def _load(self, path: Path) -> None:
         if not path.exists():

@@ -123,9 +123,9 @@ class Optimization:
         if payload.tier is not None:
             Table.from_settings(self._settings).band(payload.tier)
         if payload.optimizer is not None:
-            from bespoke_workers.optimization import options
+            from bespoke_workers.optimization import choices
 
-            options.check(payload.optimizer, payload.options)
+            choices.check(payload.optimizer, payload.options)
 
     async def reap(self) -> None:
         """Send again, end, answer and top up whatever a dead worker left behind."""

@@ -62,7 +62,7 @@ def compile_program(
     return Compiled(module, tuple(ranked[:CANDIDATES]))
 
 
-def needs_vectors(optimizer: Optimizer) -> bool:
+def needs_vectors(optimizer: str) -> bool:
     """Whether the optimizer looks at which examples are alike."""
     return optimizer == "KNNFewShot"
 

@@ -13,9 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from bespoke_schemas.optimization import Optimizer
 from bespoke_schemas.program_state import PICKS_LIMIT
-from bespoke_workers.errors import Misconfigured, Refused
+from bespoke_workers.errors import Refused
 from bespoke_workers.optimization.rules import OwnRules
-from bespoke_workers.optimization.tiers import Table
 
 MOST: Final = 10_000
 """No count, threshold or seed of an optimizer is larger; some of them are sizes of lists."""
@@ -60,16 +59,6 @@ def check(optimizer: Optimizer, options: Mapping[str, Any]) -> None:
             )
         _check_value(optimizer, name, value, known[name])
     _check_together(optimizer, options)
-
-
-def check_table(table: Table) -> None:
-    """Raise Misconfigured unless each optimizer of an own table takes its options."""
-    for band in table.bands:
-        try:
-            if band.optimizer is not None:
-                check(band.optimizer, band.options)
-        except Refused as refused:
-            raise Misconfigured(f"BESPOKE_TIERS: tier {band.tier!r}: {refused}") from None
 
 
 def divided(

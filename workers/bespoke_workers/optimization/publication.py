@@ -9,7 +9,7 @@ from sqlalchemy import func, update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_schemas.optimization import Optimized, Optimizer, OptimizeUser, Tier
+from bespoke_schemas.optimization import AUTO, Choice, Optimized, OptimizeUser, Tier
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner, ProgramVersion
@@ -28,7 +28,8 @@ class Material:
 
     ``learned_from`` is how many examples the user had ever added by then; ``in_use`` is the
     version that the new one is compared with, None for the plain program; ``base`` is the shared
-    version that completes both, where the program has predictors that are not the user's own.
+    version that completes both, where the program has predictors that are not the user's own;
+    ``for_everybody`` is the shared version that a user without one of their own has in use.
     """
 
     claim: Claim
@@ -37,9 +38,10 @@ class Material:
     learned_from: int
     tier: Tier
     in_use: ProgramVersion | None
-    optimizer: Optimizer | None = None
+    optimizer: Choice | None = None
     options: dict[str, Any] = field(default_factory=dict)
     base: ProgramVersion | None = None
+    for_everybody: ProgramVersion | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -88,7 +90,8 @@ class Publication:
     ) -> Optimized:
         """Save the new version under the job's id, and put it into use if it is better.
 
-        One that is not better is saved unless only promoted ones are to be.
+        One that is not better is saved unless only promoted ones are to be; a program that was
+        there before is not saved again.
 
         Raises LostLease, with nothing written, if the row is not this run's any more.
         """
@@ -100,7 +103,8 @@ class Publication:
             if overtaken:
                 reason = "another version came into use while this one was made"
                 optimized = optimized.model_copy(update={"reason": reason})
-            saved = promoted or self._auto_save
+            made = improvement.optimizer is not None
+            saved = promoted or (self._auto_save and made)
             if not saved:
                 optimized = optimized.model_copy(update={"program_id": None})
             await self._end(session, claim, optimized, growth)
@@ -181,6 +185,8 @@ def _metadata(material: Material, improvement: Improvement) -> dict[str, Any]:
     metadata: dict[str, Any] = {"failed_lm_calls": improvement.failed_calls}
     if material.options:
         metadata["options"] = material.options
+    if material.optimizer == AUTO:
+        metadata["chosen_by"] = AUTO
     if material.base is not None:
         metadata["base_id"] = str(material.base.id)
     return metadata
@@ -190,9 +196,12 @@ def _optimized(
     material: Material, improvement: Improvement, spent: Spent, *, promoted: bool
 ) -> Optimized:
     comparison = improvement.comparison
-    return material.unchanged(comparison.reason).model_copy(
+    reason = comparison.reason
+    if improvement.told is not None:
+        reason = f"{reason}; auto: {improvement.told}"
+    return material.unchanged(reason).model_copy(
         update={
-            "optimizer": material.optimizer,
+            "optimizer": improvement.optimizer,
             "score_before": comparison.before,
             "score_after": comparison.after,
             "held_out": comparison.held_out,

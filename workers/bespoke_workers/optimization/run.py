@@ -1,56 +1,64 @@
 """One user's run, from scoring the version in use to scoring the new one. Knows no database."""
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import dspy
 
-from bespoke_schemas.optimization import Candidate, Optimizer
-from bespoke_workers.errors import BespokeError, Refused
+from bespoke_schemas.optimization import AUTO, Candidate, Choice, Optimizer
+from bespoke_workers.errors import Refused
 from bespoke_workers.optimization import gate, lm_cache
+from bespoke_workers.optimization.climbing import Climb
 from bespoke_workers.optimization.comparison import Comparison, compare
 from bespoke_workers.optimization.gate import Gate
+from bespoke_workers.optimization.judging import THREADS, Judge, is_crossed
 from bespoke_workers.optimization.knn import Vectors
+from bespoke_workers.optimization.ladder import Ladder
 from bespoke_workers.optimization.lm import CALL_SECONDS
 from bespoke_workers.optimization.lm_cache import JobCache
-from bespoke_workers.optimization.optimizers import Compiled, compile_program
 from bespoke_workers.optimization.pace import Pace
-from bespoke_workers.optimization.scoring import score
 from bespoke_workers.optimization.silence import silenced
-from bespoke_workers.optimization.split import Split
+from bespoke_workers.optimization.split import Fields
 from bespoke_workers.optimization.stopping import Stop, Stopped
 from bespoke_workers.optimization.usage import Usage
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.programs.registry import Program
 
-THREADS: Final = 4
-"""Of one run. A killed run pays again for the calls that were under way: at most this many."""
-
 
 @dataclass(frozen=True)
 class Assignment:
-    """What one run has to do: two modules of the same program, of which nobody else knows."""
+    """What one run has to do. ``seed`` decides which of the ``examples`` are held out.
+
+    Nobody else knows the module in use, and those that ``student`` makes, of the same program.
+    ``auto`` climbs the ``ladder``, and ``base`` is the base program where another is in use.
+    """
 
     program: Program
-    optimizer: Optimizer
+    optimizer: Choice
     in_use: Any
-    student: Any
-    examples: Split
+    student: Callable[[], Any]
+    examples: Sequence[Fields]
+    seed: str
     options: Mapping[str, Any] = field(default_factory=dict)
     vectors: Vectors | None = None  # of the examples, where something picks by them
+    base: Any | None = None
+    ladder: Ladder | None = None
 
 
 @dataclass(frozen=True)
 class Improvement:
-    """A compiled module, and how it compares with the version in use."""
+    """A compiled module, and how it compares with the version in use.
+
+    ``optimizer`` made it, None if it was there before; ``told`` says how ``auto`` chose it.
+    """
 
     module: Any
+    optimizer: Optimizer | None
     comparison: Comparison
     failed_calls: int
     candidates: tuple[Candidate, ...] = ()
+    told: str | None = None
 
 
 def improve(
@@ -80,7 +88,7 @@ def improve(
     }
     try:
         with silenced(), dspy.context(**context):
-            return _improve(assignment, watch)
+            return _improve(assignment, cache, stop, watch)
     except Stopped:
         assert stop.reason is not None
         raise stop.reason from None
@@ -88,57 +96,43 @@ def improve(
         watch.drain(CALL_SECONDS)
 
 
-def _improve(assignment: Assignment, watch: Watch) -> Improvement:
-    program, examples = assignment.program, assignment.examples
-    held_out = _examples(examples.held_out, program.inputs)
-    watch.begin("scoring the version in use", len(held_out))
-    before = score(program, assignment.in_use, held_out, watch, THREADS)
-    watch.begin(assignment.optimizer)
-    compiled = _compiled(assignment, watch)
-    watch.begin("scoring the new version", len(held_out))
-    after = score(program, compiled.module, held_out, watch, THREADS)
-    comparison = compare(before, after)
+def _improve(assignment: Assignment, cache: JobCache, stop: Stop, watch: Watch) -> Improvement:
+    if assignment.optimizer == AUTO:
+        return _best_of_many(assignment, cache, stop, watch)
+    judge = _judge(assignment, watch, [assignment.optimizer])
+    before = judge.scored(assignment.in_use, "scoring the version in use")
+    trial = judge.trial(assignment.optimizer, assignment.options, "scoring the new version")
+    comparison = compare(before, trial.scores)
     if comparison is None:
         raise Refused(f"no held-out example was answered for both versions: {watch.failure()}")
-    failed_calls = watch.failed_calls.total()
-    return Improvement(compiled.module, comparison, failed_calls, compiled.candidates)
+    module = judge.final(trial)
+    return Improvement(
+        module, trial.optimizer, comparison, watch.failed_calls.total(), trial.candidates
+    )
 
 
-def _compiled(assignment: Assignment, watch: Watch) -> Compiled:
-    train = _examples(assignment.examples.train, assignment.program.inputs)
-    try:
-        return _left_clean(
-            partial(
-                compile_program,
-                assignment.optimizer,
-                assignment.student,
-                assignment.program.metric,
-                train,
-                assignment.options,
-                assignment.vectors,
-            )
-        )
-    except BespokeError:
-        raise
-    except Exception as error:  # noqa: BLE001  # its text may quote examples: only its type is told
-        because = f" ({failure})" if (failure := watch.failure()) else ""
-        raise Refused(
-            f"{assignment.optimizer} raised {type(error).__name__} while it optimized "
-            f"{assignment.program.name!r}{because}"
-        ) from None
+def _best_of_many(assignment: Assignment, cache: JobCache, stop: Stop, watch: Watch) -> Improvement:
+    ladder = assignment.ladder
+    assert ladder is not None
+    judge = _judge(assignment, watch, [rung.optimizer for rung in ladder.rungs])
+    found = Climb(ladder, judge, cache, stop).climb(assignment.in_use, assignment.base)
+    return Improvement(
+        found.module,
+        found.optimizer,
+        found.comparison,
+        watch.failed_calls.total(),
+        found.candidates,
+        found.told,
+    )
 
 
-def _left_clean(compiling: Callable[[], Compiled]) -> Compiled:
-    """Compile; where that raises, let go of what the optimizer held, while it is still silent.
-
-    GEPA leaves its progress bar open then, which would be printed once the error is forgotten.
-    """
-    try:
-        return compiling()
-    except BaseException as error:
-        traceback.clear_frames(error.__traceback__)
-        raise
-
-
-def _examples(fields: Sequence[Mapping[str, Any]], inputs: Sequence[str]) -> list[Any]:
-    return [dspy.Example(**one).with_inputs(*inputs) for one in fields]
+def _judge(assignment: Assignment, watch: Watch, optimizers: Sequence[str]) -> Judge:
+    return Judge(
+        assignment.program,
+        assignment.student,
+        assignment.examples,
+        assignment.seed,
+        watch,
+        assignment.vectors,
+        crossed=is_crossed(len(assignment.examples), optimizers),
+    )

@@ -19,9 +19,11 @@ GIVE_UP_AFTER: Final = 8
 
 
 def score(
-    program: Program, module: Any, held_out: Sequence[Any], watch: Watch, threads: int
+    program: Program, answering: Sequence[Any], held_out: Sequence[Any], watch: Watch, threads: int
 ) -> list[Score]:
     """Return a score for each held-out example; None where the LM did not answer.
+
+    ``answering`` has for each example the module that is asked.
 
     An example on which the program or the metric raises scores 0, as in DSPy. Raises
     Refused if all of them raise, or if the LM answers for none: it names the error's type
@@ -30,7 +32,8 @@ def score(
     errors: Counter[str] = Counter()
     answered: Counter[bool] = Counter()
 
-    def one(example: Any) -> Score:
+    def one(asked: tuple[Any, Any]) -> Score:
+        module, example = asked
         if not answered[True] and answered[False] >= GIVE_UP_AFTER:
             return None
         try:
@@ -53,7 +56,7 @@ def score(
     executor = ParallelExecutor(
         num_threads=threads, max_errors=len(held_out) + 1, disable_progress_bar=True
     )
-    scores: list[Score] = executor.execute(one, list(held_out))
+    scores: list[Score] = executor.execute(one, list(zip(answering, held_out, strict=True)))
     if all(value is None for value in scores):
         raise Refused(
             f"the language model answered nothing: {watch.failure()}; check BESPOKE_LM, "

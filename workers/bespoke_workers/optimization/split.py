@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,9 @@ Fields = Mapping[str, Any]
 SHARE = 0.3
 FEWEST = 5
 MOST = 100
+FEW = 20
+"""With fewer examples than this, each is held out once in turn, if that can be paid for."""
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,21 @@ def split(examples: Sequence[Fields], seed: str) -> Split:
     judged on examples that it was taught with, and nothing new would ever seem better.
     """
     ranked = sorted(range(len(examples)), key=lambda place: _rank(examples[place], seed))
-    held_out = set(ranked[: held_out_count(len(examples))])
+    return _parted(examples, set(ranked[: held_out_count(len(examples))]))
+
+
+def crossed(examples: Sequence[Fields], seed: str) -> tuple[Split, ...]:
+    """Return splits that hold out each example once, dealt by a hash of each with ``seed``.
+
+    Ten examples are judged by in five splits, two held out in each from a program that learned
+    from the other eight; a fixed split would judge by five, of a program that learned from five.
+    """
+    ranked = sorted(range(len(examples)), key=lambda place: _rank(examples[place], seed))
+    dealt = [set(ranked[number::FOLDS]) for number in range(min(FOLDS, len(examples)))]
+    return tuple(_parted(examples, held_out) for held_out in dealt)
+
+
+def _parted(examples: Sequence[Fields], held_out: Collection[int]) -> Split:
     return Split(
         train=tuple(fields for place, fields in enumerate(examples) if place not in held_out),
         held_out=tuple(fields for place, fields in enumerate(examples) if place in held_out),

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from bespoke_schemas.optimization import NO_TIER, Optimizer, Tier
+from bespoke_schemas.optimization import NO_TIER, Choice, Tier
 from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.settings import Settings
 
@@ -29,7 +29,7 @@ class Band:
 
     tier: Tier
     fewest: int
-    optimizer: Optimizer | None
+    optimizer: Choice | None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -114,7 +114,7 @@ class _Entry(BaseModel):
 
     tier: Tier
     fewest: Annotated[int, Field(alias="from", ge=0, le=MOST_EXAMPLES)]
-    optimizer: Optimizer | None = None
+    optimizer: Choice | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -7,7 +7,7 @@ import structlog
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_schemas.optimization import Optimized, Optimizer, OptimizeUser
+from bespoke_schemas.optimization import AUTO, Choice, Optimized, OptimizeUser
 from bespoke_schemas.program_state import pick, pools
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
@@ -20,6 +20,8 @@ from bespoke_workers.optimization import lm, lm_cache_folders, one_at_a_time
 from bespoke_workers.optimization.account import Account
 from bespoke_workers.optimization.budget import Budget
 from bespoke_workers.optimization.checkpoints import RunCheckpoints
+from bespoke_workers.optimization.ladder import Ladder, Rung
+from bespoke_workers.optimization.ladder import ladder as ladder_of
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm_cache import JobCache
 from bespoke_workers.optimization.optimizers import needs_vectors
@@ -28,7 +30,6 @@ from bespoke_workers.optimization.prices import Prices
 from bespoke_workers.optimization.publication import Material, Publication
 from bespoke_workers.optimization.run import Assignment, Improvement, improve
 from bespoke_workers.optimization.snapshots import Snapshots
-from bespoke_workers.optimization.split import split
 from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.supervision import Supervision
 from bespoke_workers.optimization.tiers import FEWEST_EXAMPLES, Table
@@ -67,7 +68,7 @@ class UserRun:
         every = settings.checkpoint_every if settings.save_intermediate_results else None
         last = settings.auto_save or settings.save_intermediate_results
         self._checkpoints = RunCheckpoints(database, library, leases, every, last=last)
-        self._tried: tuple[Optimizer, Snapshots] | None = None
+        self._tried: tuple[Choice, Snapshots] | None = None
         self._ended_with: Permanent | None = None
         self._prices = Prices.from_settings(settings)
         self._budget = Budget(
@@ -161,9 +162,10 @@ class UserRun:
                 options=options,
                 in_use=await self._library.active(session, claim.user_id, claim.program),
                 base=await self._library.base_for(session, claim.program, None),
+                for_everybody=await self._library.active(session, None, claim.program),
             )
 
-    def _chosen(self, claim: Claim, tier: str) -> tuple[Optimizer | None, dict[str, Any]]:
+    def _chosen(self, claim: Claim, tier: str) -> tuple[Choice | None, dict[str, Any]]:
         """Return the optimizer that was asked for, else the tier's, with its options."""
         if claim.optimizer is not None:
             return claim.optimizer, claim.options or {}
@@ -173,26 +175,36 @@ class UserRun:
     async def _improve(
         self,
         material: Material,
-        optimizer: Optimizer,
+        optimizer: Choice,
         stop: Stop,
         usage: Usage,
         supervision: Supervision,
     ) -> Improvement:
         claim = material.claim
         program, in_use = self._library.registered(claim.program), self._module_in_use(material)
+        base, ladder = None, None
+        optimizers: list[str] = [optimizer]
+        if optimizer == AUTO:
+            base, ladder = self._base_module(material), self._ladder(material)
+            optimizers = [rung.optimizer for rung in ladder.rungs]
+        there = [module for module in (in_use, base) if module is not None]
         vectors = None
-        if needs_vectors(optimizer) or pools(in_use):
+        if any(map(needs_vectors, optimizers)) or any(map(pools, there)):
             owned = (claim.user_id, claim.program)
             vectors = await self._embeddings.of_user(*owned, program.inputs)
-            pick(in_use, vectors)
+            for module in there:
+                pick(module, vectors)
         assignment = Assignment(
             program=program,
             optimizer=optimizer,
             options=material.options,
             vectors=vectors,
             in_use=in_use,
-            student=self._library.student_for(claim.program, material.base),
-            examples=split(material.examples, seed=f"{claim.user_id}/{claim.program}"),
+            base=base,
+            ladder=ladder,
+            student=partial(self._library.student_for, claim.program, material.base),
+            examples=material.examples,
+            seed=f"{claim.user_id}/{claim.program}",
         )
         model = lm.build(self._settings)
         with JobCache(lm_cache_folders.directory(self._settings.home, claim.job_id)) as cache:
@@ -218,6 +230,25 @@ class UserRun:
                 raise
             _log.warning("version in use does not fit the program", version=str(version.id))
             return self._library.module_for(program, None, base)
+
+    def _base_module(self, material: Material) -> Any | None:
+        """Make the base program, which ``auto`` tries where the user has a version in use."""
+        if material.in_use is None or material.in_use.user_id is None:
+            return None
+        program = material.claim.program
+        try:
+            return self._library.module_for(program, material.for_everybody, material.base)
+        except Refused:
+            return self._library.module_for(program, None, material.base)
+
+    def _ladder(self, material: Material) -> Ladder:
+        """Return what ``auto`` tries, among it what the tier has."""
+        band, own = self._table.band(material.tier), None
+        if band.optimizer is not None and band.optimizer != AUTO:
+            own = Rung(band.optimizer, band.options)
+        # The climb keeps the best so far at its own limit; at the run's, all would be lost.
+        ladder = ladder_of(material.options, len(material.examples), own)
+        return ladder.within(self._budget_of(material.claim).lm_calls)
 
     async def _settle(self, account: Account) -> None:
         """Count what the run's last calls took; upkeep does it too, should this fail."""
