@@ -29,7 +29,7 @@ from tests.nodes.worker import ProcessWorker, WorkerContainer
 TEMPLATE = "template_bespoke"
 FOREIGN = ("BESPOKE_", "CELERY_", "PG", "REDIS_")
 LOGICAL_DATABASES = itertools.cycle(range(1, 16))
-EVERY_QUEUE = "memories,reads,programs,optimization,exports,upkeep"
+EVERY_QUEUE = "memories,reads,programs,optimization,finetuning,exports,upkeep"
 HERMETIC_HOME = pytest.StashKey[Path]()
 
 # The same draws in each run, however slow the machine; --hypothesis-profile=default draws others.

@@ -10,7 +10,7 @@ from bespoke_client.errors import BrokerUnavailable
 from bespoke_client.per_process import PerProcess
 from bespoke_client.requests import AsyncRequestEmbeds
 from bespoke_client.serving import LONGEST, Flight
-from bespoke_client.shelf import SIZE, TIMEOUT, TTL, ServingStats, Shelf, Shelved, advance
+from bespoke_client.shelf import SIZE, TIMEOUT, TTL, ModelLM, ServingStats, Shelf, Shelved, advance
 from bespoke_schemas.program_state import Key
 from bespoke_schemas.programs import LoadActive
 
@@ -28,10 +28,12 @@ class AsyncPrograms:
         ttl: float = TTL,
         size: int = SIZE,
         timeout: float = TIMEOUT,
+        model_lm: ModelLM | None = None,
     ) -> None:
         def make() -> _Serving:
             embeds = AsyncRequestEmbeds(client, timeout)
-            return _Serving(client, Shelf(register, ttl, size, embeds.of), timeout, embeds)
+            shelf = Shelf(register, ttl, size, embeds.of, model_lm)
+            return _Serving(client, shelf, timeout, embeds)
 
         self._serving = PerProcess(make)
 

@@ -18,7 +18,7 @@ from bespoke_client.client import Client
 from bespoke_client.errors import BespokeClientError, BrokerUnavailable, NotServed
 from bespoke_client.per_process import PerProcess
 from bespoke_client.requests import RequestEmbeds
-from bespoke_client.shelf import SIZE, TIMEOUT, TTL, ServingStats, Shelf, Shelved, advance
+from bespoke_client.shelf import SIZE, TIMEOUT, TTL, ModelLM, ServingStats, Shelf, Shelved, advance
 from bespoke_schemas.program_state import Key
 from bespoke_schemas.programs import LoadActive
 
@@ -34,7 +34,8 @@ class Programs:
 
     ``register`` has the application's own classes by the programs' names: what the workers
     register under that name. What was loaded is served for ``ttl`` seconds; at most ``size``
-    programs are kept. ``timeout`` is how many seconds a request may wait for workers.
+    programs are kept. ``timeout`` is how many seconds a request may wait for workers. Where users
+    have models of their own at a provider, ``model_lm`` makes a ``dspy.LM`` of what is told of one.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class Programs:
         ttl: float = TTL,
         size: int = SIZE,
         timeout: float = TIMEOUT,
+        model_lm: ModelLM | None = None,
     ) -> None:
         def make() -> _Serving:
             embeds = RequestEmbeds(client, timeout)
-            return _Serving(client, Shelf(register, ttl, size, embeds.of), timeout)
+            return _Serving(client, Shelf(register, ttl, size, embeds.of, model_lm), timeout)
 
         self._serving = PerProcess(make)
 

@@ -4,11 +4,13 @@ import importlib.util
 import logging
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import UUID
 
 from bespoke_client.errors import NotServed
+from bespoke_schemas import small_model
 from bespoke_schemas.program_state import (
     Embeds,
     Key,
@@ -18,9 +20,10 @@ from bespoke_schemas.program_state import (
     Stats,
     assemble,
     pick,
+    predictors,
     separate,
 )
-from bespoke_schemas.programs import LoadActive, Loaded, Version
+from bespoke_schemas.programs import LoadActive, Loaded, UserModel, Version
 
 TTL = 60.0  # seconds for which what was loaded is served without asking again
 TIMEOUT = 2.0  # seconds that a request waits for workers
@@ -28,6 +31,9 @@ SIZE = 256
 
 Loading = Generator[LoadActive, Loaded, "Shelved"]
 """Asks for what it needs, gets the answers, and returns what is to be served."""
+
+ModelLM = Callable[[UserModel], Any]
+"""Makes a ``dspy.LM`` of a user's model, with the application's own address and key."""
 
 _log = logging.getLogger("bespoke.programs")
 
@@ -49,6 +55,7 @@ class Shelved(Master):
 
     def __init__(self, build: Callable[[], Any], asked_at: float, loaded: Loaded) -> None:
         sizes = [each.size_bytes for each in (loaded.version, loaded.base) if each is not None]
+        sizes += [len(loaded.model.content or "")] if loaded.model else []
         super().__init__(build, _ids(loaded), sum(sizes))
         self.asked_at = asked_at
 
@@ -62,10 +69,12 @@ class Shelf:
         ttl: float,
         size: int,
         embeds: Callable[[str | None], Embeds],
+        model_lm: ModelLM | None = None,
     ) -> None:
         """``embeds`` returns what embeds the requests of a user's program."""
         self._factories = dict(register)
         self._embeds = embeds
+        self._model_lm = model_lm
         self._ttl = ttl
         self._masters: Masters[Shelved] = Masters(size)
         self._stale = self._without = 0
@@ -139,6 +148,26 @@ class Shelf:
     def _plain(self, program: str) -> Any:
         return separate(self._factories[program]())
 
+    def _give(
+        self, module: Any, model: UserModel, program_id: UUID, own: Collection[str] | None
+    ) -> None:
+        """Have the user's own predictors called with the user's model.
+
+        Raises StateRefused where that cannot be reached from here.
+        """
+        if model.content is not None:
+            lm: Any = small_model.language_model(str(program_id), _small(model.content))
+        elif self._model_lm is not None:
+            lm = self._model_lm(model)
+        else:
+            raise StateRefused(
+                f"the user's model is at provider {model.provider!r}, which this application has "
+                "no key for; give Programs model_lm=…, which makes a dspy.LM of its name"
+            )
+        for name, predictor in predictors(module).items():
+            if own is None or name in own:
+                predictor.lm = lm
+
     def _made(self, key: Key, asked_at: float, loaded: Loaded) -> Shelved:
         """Return what is to be kept; the same as before, where what is in use is the same."""
         known = self._masters.get(key)
@@ -152,6 +181,8 @@ class Shelf:
             module = self._plain(key[0])
             others = assemble(module, loaded.version, base=loaded.base, own=loaded.own)
             left_plain.update(others)
+            if loaded.model is not None and loaded.version is not None:
+                self._give(module, loaded.model, loaded.version.program_id, loaded.own)
             return pick(module, self._embeds(key[1]))
 
         shelved = Shelved(build, asked_at, loaded)
@@ -167,6 +198,13 @@ def advance(loading: Loading, answer: Loaded | None) -> "LoadActive | Shelved":
     except StopIteration as stop:
         shelved: Shelved = stop.value
         return shelved
+
+
+def _small(content: str) -> small_model.SmallModel:
+    try:
+        return small_model.SmallModel.of(content)
+    except ValueError as error:
+        raise StateRefused(f"the user's model cannot be read: {error}") from None
 
 
 def _ids(loaded: Loaded) -> tuple[object, object]:

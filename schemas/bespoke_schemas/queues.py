@@ -19,6 +19,7 @@ class Queue(StrEnum):
     READS = "reads"
     PROGRAMS = "programs"
     OPTIMIZATION = "optimization"
+    FINETUNING = "finetuning"
     EXPORTS = "exports"
     UPKEEP = "upkeep"
 

@@ -191,7 +191,7 @@ def test_an_unknown_queue_is_named_with_those_that_exist(bespoke: Bespoke, optio
 
     assert line == (
         f"{option}: no queue is called 'memoires'; known: "
-        "memories,reads,programs,optimization,exports,upkeep"
+        "memories,reads,programs,optimization,finetuning,exports,upkeep"
     )
 
 

@@ -49,7 +49,16 @@ def tools(database: Any, folder: Path, redis_url: str) -> Tools:
     storage = Storage((folder / "storage").as_uri())
     urls = (redis_url, redis_url)
     home = folder / "home"
-    return Tools(database, RecordingOutbox(), storage, urls, home, lambda _: None, tracks_nothing)
+    return Tools(
+        database,
+        RecordingOutbox(),
+        storage,
+        urls,
+        home,
+        lambda _: None,
+        tracks_nothing,
+        tracks_nothing,
+    )
 
 
 async def tracks_nothing(_: str) -> int:

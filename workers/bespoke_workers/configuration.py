@@ -9,12 +9,14 @@ from typing import Any
 from celery.schedules import crontab, schedule
 from kombu import Queue as KombuQueue
 
+from bespoke_schemas.optimization import FINETUNES
 from bespoke_schemas.queues import Queue, members
 from bespoke_workers import settings
+from bespoke_workers.errors import Misconfigured
 from bespoke_workers.keys import MEMBERS, UNACKED
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.optimization.prices import Prices
-from bespoke_workers.optimization.tiers import TABLES, Table
+from bespoke_workers.optimization.tiers import FINETUNING, TABLES, Table
 
 RUN_OPTIMIZATION = "bespoke.optimization.run"
 REAP = "bespoke.upkeep.reap"
@@ -100,7 +102,13 @@ def check_tiers(config: settings.Settings) -> None:
     Only an own table with options costs the import of DSPy, which knows what they may be.
     """
     table = Table.from_settings(config)
-    if table not in TABLES.values() and any(band.options for band in table.bands):
+    tunes = next((band.tier for band in table.bands if band.optimizer == FINETUNES), None)
+    if tunes is not None and config.finetune_provider is None:
+        raise Misconfigured(
+            f"BESPOKE_TIERS: tier {tunes!r} fine-tunes, and BESPOKE_FINETUNE_PROVIDER is not set; "
+            "set it to openai or local, or give the tier another optimizer"
+        )
+    if table not in (*TABLES.values(), FINETUNING) and any(band.options for band in table.bands):
         from bespoke_workers.optimization import choices
 
         choices.check_table(table)

@@ -25,8 +25,11 @@ class Outbox(Protocol):
     def enqueue(self, payload: Payload[Any]) -> None:
         """Send a payload to the queue that it names."""
 
-    def run_optimization(self, job_id: UUID) -> None:
-        """Send the message that says: run this row of ``optimization_job``."""
+    def run_optimization(self, job_id: UUID, *, finetuning: bool = False) -> None:
+        """Send the message that says: run this row of ``optimization_job``.
+
+        Those that fine-tune have a queue of their own.
+        """
 
     def go_on(self, round_id: UUID) -> None:
         """Send the message that says: plan more users of this round, or end it."""

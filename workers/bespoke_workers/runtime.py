@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.batch_records import BatchRecords
     from bespoke_workers.optimization.batches import Batches
     from bespoke_workers.optimization.cancellation import Cancellation
+    from bespoke_workers.optimization.finetuning.removal import Removal
     from bespoke_workers.optimization.given_tiers import GivenTiers
     from bespoke_workers.optimization.optimization import Optimization
     from bespoke_workers.optimization.pace import Pace
@@ -336,6 +337,13 @@ class Runtime:
         return JobRecords(self.database)
 
     @cached_property
+    def removal(self) -> "Removal":
+        """How models that were trained for users go."""
+        from bespoke_workers.optimization.finetuning.removal import Removal
+
+        return Removal(self.database, self.settings)
+
+    @cached_property
     def erasing(self) -> "Erasing":
         """How users are erased."""
         from bespoke_workers.storage.places import Storage
@@ -343,10 +351,8 @@ class Runtime:
 
         urls = (self.settings.broker(), self.settings.results())
         storage, home = Storage(self.settings.storage), self.settings.home
-        untrack = self.tracking.forget
-        return Erasing(
-            Tools(self.database, self.outbox, storage, urls, home, self._forget, untrack)
-        )
+        forgetting = self._forget, self.tracking.forget, self.removal.of_user
+        return Erasing(Tools(self.database, self.outbox, storage, urls, home, *forgetting))
 
     @cached_property
     def user_exporting(self) -> "Exporting":

@@ -44,6 +44,12 @@ class Settings(BaseSettings):
     lm_temperature: float = 0.0
     lm_rate: float | None = Field(default=None, gt=0)  # calls a minute, of all workers together
     lm_token_rate: float | None = Field(default=None, gt=0)  # tokens a minute, likewise
+    finetune_provider: Literal["local", "openai"] | None = None  # None: nothing is fine-tuned
+    finetune_model: str | None = None  # that is fine-tuned; None: the one of ``lm``
+    finetune_api_base: str | None = None  # None: ``lm_api_base``
+    finetune_api_key: SecretStr | None = None  # None: ``lm_api_key``, if the server is the same
+    finetune_seconds: float = Field(default=86_400.0, gt=0)  # deadline of a run that fine-tunes
+    finetune_usd_per_million: float | None = Field(default=None, ge=0, le=1e6)  # trained tokens
     signing_key: SecretStr | None = None  # of whole programs
     allow_whole_programs: bool = False  # to load them, which runs code
     programs: Annotated[tuple[str, ...], NoDecode] = ()  # modules to import, comma-separated

@@ -30,6 +30,7 @@ from bespoke_schemas.optimization.spending import (
 )
 from bespoke_schemas.optimization.users import (
     AUTO,
+    FINETUNES,
     NO_TIER,
     Candidate,
     Choice,
@@ -43,6 +44,7 @@ from bespoke_schemas.optimization.users import (
 
 __all__ = [
     "AUTO",
+    "FINETUNES",
     "NO_TIER",
     "BatchBegun",
     "BatchGot",

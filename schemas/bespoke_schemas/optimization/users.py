@@ -23,6 +23,7 @@ Optimizer = Literal[
     "InferRules",
     "MIPROv2",
     "GEPA",
+    "BootstrapFinetune",
 ]
 
 AUTO: Final = "auto"
@@ -30,6 +31,10 @@ AUTO: Final = "auto"
 
 Choice = Literal[Optimizer, "auto"]
 """What may stand where an optimizer is named."""
+
+
+FINETUNES: Final = "BootstrapFinetune"
+"""The one that trains a model of the user's own, where ``BESPOKE_FINETUNE_PROVIDER`` is set."""
 
 
 class Candidate(Result):

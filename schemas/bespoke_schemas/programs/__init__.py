@@ -31,7 +31,7 @@ from bespoke_schemas.programs.history import (
     Trend,
     Trends,
 )
-from bespoke_schemas.programs.loading import Best, Load, LoadActive, Loaded
+from bespoke_schemas.programs.loading import Best, Load, LoadActive, Loaded, UserModel
 from bespoke_schemas.programs.saving import Save, Saved
 from bespoke_schemas.programs.versions import Version, VersionSummary
 from bespoke_schemas.programs.whole import (
@@ -84,6 +84,7 @@ __all__ = [
     "Summary",
     "Trend",
     "Trends",
+    "UserModel",
     "Version",
     "VersionSummary",
     "WholeProgram",

@@ -1,5 +1,6 @@
 """Payloads that load one version, its state included."""
 
+from typing import Literal
 from uuid import UUID
 
 from bespoke_schemas.fields import Name, Text, UserId
@@ -8,17 +9,33 @@ from bespoke_schemas.programs.versions import Version
 from bespoke_schemas.queues import Queue
 
 
+class UserModel(Result):
+    """The model that a user's version is called with, as the workers' own table has it.
+
+    ``name`` is what the ``provider`` knows it by, and ``base_model`` what it was made of. The
+    small model of provider ``local`` comes along as ``content``; of others the application knows
+    itself where they are and with which key they are called.
+    """
+
+    provider: Literal["local", "openai"]
+    name: str
+    base_model: str
+    content: str | None = None
+
+
 class Loaded(Result):
     """A version, or None where there is none: a missing version is an answer, not an error.
 
     Where only some predictors of the program are a user's own, ``own`` names them, a user's
     version holds no others, and ``base`` is the shared version in use, which has the others.
-    `bespoke_schemas.program_state.assemble` makes a module of all three.
+    `bespoke_schemas.program_state.assemble` makes a module of all three. A version that was made
+    by fine-tuning has a ``model`` of its own, which its own predictors are called with.
     """
 
     version: Version | None
     base: Version | None = None
     own: tuple[Name, ...] | None = None
+    model: UserModel | None = None
 
 
 class Load(Payload[Loaded], queue=Queue.PROGRAMS):

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from bespoke_schemas import Payload
 from bespoke_schemas.jobs import Progress
+from bespoke_schemas.optimization import FINETUNES
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, queue_name
 from bespoke_workers import errors
 from bespoke_workers.cli import preflight
@@ -187,7 +188,8 @@ def _unserved(payload: Payload[Any], config: Settings) -> list[str]:
 
     needed = [queue_name(payload.queue, payload.subject())]
     if payload.queue is Queue.OPTIMIZATION:
-        needed.append(OPTIMIZATION_RUNS)
+        tunes = getattr(payload, "optimizer", None) == FINETUNES
+        needed.append(str(Queue.FINETUNING) if tunes else OPTIMIZATION_RUNS)
     served = {name for names in consumed(config).values() for name in names} | held(config)
     return sorted(str(_family(name)) for name in set(needed) - served if _waits(name, config))
 

@@ -74,9 +74,14 @@ class Machine:
         start(
             "runs", "worker", "-nruns", "-qoptimization.runs,exports", f"-c{runs}", "--prefetch=1"
         )
+        names = {*memories, "short", "runs"}
+        if self.config.finetune_provider is not None:
+            tuning = ["-qfinetuning", f"-c{runs}", "--prefetch=1"]
+            start("finetuning", "worker", "-nfinetuning", *tuning)
+            names.add("finetuning")
         if beat:
             start("beat", "beat")
-        self._await_workers({*memories, "short", "runs"})
+        self._await_workers(names)
         if flower:  # after the workers: it asks them once what they can do
             start("flower", "flower")
         where = f"; Flower at http://127.0.0.1:{self.config.flower_port}" if flower else ""

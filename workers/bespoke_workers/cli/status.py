@@ -64,10 +64,16 @@ def look(config: Settings) -> Status:
     workers = _workers(config)
     served = {family for names in workers.values() for family in names}
     busy = {_family(name) for name in held(config)} - served
-    missing = [str(family) for family in Queue if str(family) not in served | busy]
+    missing = [str(family) for family in _needed(config) if str(family) not in served | busy]
     if missing:
         problems.append(f"no worker consumes: {', '.join(missing)}; run `bespoke worker`")
     return Status(not problems, problems, workers, _waiting(config), sorted(busy))
+
+
+def _needed(config: Settings) -> list[Queue]:
+    """Return the families that messages may come to: without a provider nothing is fine-tuned."""
+    tunes = config.finetune_provider is not None
+    return [family for family in Queue if tunes or family is not Queue.FINETUNING]
 
 
 def consumed(config: Settings) -> dict[str, set[str]]:

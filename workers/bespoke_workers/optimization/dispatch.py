@@ -1,6 +1,6 @@
 """Sending "run this row", and sending it again where the message or its worker was lost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -36,11 +36,11 @@ class Dispatch:
         self._outbox = outbox
         self._max_attempts = max_attempts
 
-    def send(self, job_ids: Iterable[UUID]) -> None:
+    def send(self, job_ids: Iterable[UUID], *, finetuning: bool = False) -> None:
         """Send messages for rows that are committed as queued; a lost one is sent again later."""
         for job_id in job_ids:
             try:
-                self._outbox.run_optimization(job_id)
+                self._outbox.run_optimization(job_id, finetuning=finetuning)
             except Exception as error:  # noqa: BLE001  # whichever way the broker fails
                 _log.warning("left to the reaper", about=str(job_id), error=type(error).__name__)
 
@@ -49,14 +49,14 @@ class Dispatch:
         while True:
             async with self._database.transaction() as session:
                 due = await self._due(session)
-            self.send(due)
+            self._send_each(due)
             if len(due) < PAGE:
                 return
 
     async def send_next(self, user_id: str, program: str) -> None:
         """Send what waited for the end of another run of the same user and program."""
         row = OptimizationJob
-        waiting = select(row.id).where(
+        waiting = select(row.id, row.finetuning).where(
             col(row.user_id) == user_id,
             col(row.program) == program,
             col(row.state) == "queued",
@@ -64,8 +64,8 @@ class Dispatch:
             ~is_held(),
         )
         async with self._database.transaction() as session:
-            job_ids = (await session.exec(waiting.order_by(col(row.id)))).all()
-        self.send(job_ids)
+            found = (await session.exec(waiting.order_by(col(row.id)))).all()
+        self._send_each(found)
 
     async def end_abandoned(self) -> list[UUID]:
         """End rows whose worker died and that are not to be run again; return their ids."""
@@ -96,8 +96,13 @@ class Dispatch:
                 )
         return [job_id for job_id, *_ in ended]
 
-    async def _due(self, session: AsyncSession) -> Sequence[UUID]:
-        """Mark a page of rows as sent again, and return their ids.
+    def _send_each(self, rows: Iterable[tuple[UUID, bool]]) -> None:
+        """Send messages for rows, each to the queue of its kind."""
+        for job_id, finetuning in rows:
+            self.send([job_id], finetuning=finetuning)
+
+    async def _due(self, session: AsyncSession) -> list[tuple[UUID, bool]]:
+        """Mark a page of rows as sent again; return their ids, and whether they fine-tune.
 
         Patience doubles with each sending: rows may wait for hours behind others, and each
         further message about them would only lengthen the queue.
@@ -129,9 +134,9 @@ class Dispatch:
                 sent_at=func.now(),
                 sends=col(row.sends) + 1,
             )
-            .returning(col(row.id))
+            .returning(col(row.id), col(row.finetuning))
         )
-        return sent.scalars().all()
+        return [(one.id, one.finetuning) for one in sent.all()]
 
 
 def _abandoned() -> ColumnElement[bool]:

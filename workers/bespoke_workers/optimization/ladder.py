@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bespoke_schemas.optimization import Optimizer
+from bespoke_schemas.optimization import FINETUNES, Optimizer
 from bespoke_workers.errors import Refused
 from bespoke_workers.optimization import options as optimizer_options
 
@@ -103,6 +103,8 @@ def _read(options: Mapping[str, Any]) -> _Options:
         raise Refused(f"option {name!r} of auto: {first['msg']}") from None
     for one in read.ladder or ():
         rung = _rung(one)
+        if rung.optimizer == FINETUNES:
+            raise Refused(f"auto does not train models; ask for {FINETUNES} by its name")
         optimizer_options.check(rung.optimizer, rung.options)
     return read
 

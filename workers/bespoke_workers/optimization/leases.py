@@ -41,6 +41,7 @@ CLAIMED: tuple[Any, ...] = (
     col(OptimizationJob.max_usd),
     col(OptimizationJob.max_seconds),
     col(OptimizationJob.seconds),
+    col(OptimizationJob.finetuning),
 )
 TAKEN: tuple[Any, ...] = tuple(getattr(OptimizationJob, name) for name in FIGURES)
 
@@ -64,6 +65,7 @@ class Claim:
     max_usd: float | None
     max_seconds: float | None
     seconds: float
+    finetuning: bool
     owner: str
     spent: Spent
 
@@ -147,6 +149,28 @@ class Leases:
         if found is None:
             raise lost(claim)
         return bool(found)
+
+    async def hand_over(self, claim: Claim) -> None:
+        """Let go of a row that fine-tunes, for whoever consumes the queue of such runs.
+
+        Raises LostLease if it is not this run's any more. It counts as no attempt.
+        """
+        row = OptimizationJob
+        statement = (
+            update(row)
+            .where(_held(claim))
+            .values(
+                state="queued",
+                finetuning=True,
+                lease_owner=None,
+                lease_until=None,
+                attempts=col(row.attempts) - 1,
+                sent_at=func.now(),
+            )
+        )
+        async with self._database.autocommit() as connection:
+            if (await connection.execute(statement)).rowcount != 1:
+                raise lost(claim)
 
     async def hold(self, session: AsyncSession, claim: Claim) -> None:
         """Keep the row this run's until the transaction ends; raises LostLease if it is not."""

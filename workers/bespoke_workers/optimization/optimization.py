@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import func, insert, update
 from sqlmodel import col, select
 
-from bespoke_schemas.optimization import Optimized, OptimizeUser
+from bespoke_schemas.optimization import FINETUNES, Optimized, OptimizeUser
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
@@ -17,6 +17,8 @@ from bespoke_workers.optimization.answers import ENDED, Answers
 from bespoke_workers.optimization.batch_statements import IN_VAIN
 from bespoke_workers.optimization.batches import Batches
 from bespoke_workers.optimization.dispatch import Dispatch
+from bespoke_workers.optimization.finetuning import choosing
+from bespoke_workers.optimization.finetuning.removal import Removal
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.lm import rate
 from bespoke_workers.optimization.pace import LocalPace, Pace
@@ -59,6 +61,7 @@ class Optimization:
         self._prices = Prices.from_settings(settings)
         self._answers = Answers(database, outbox)
         self._batches = Batches(database, settings, outbox)
+        self._removal = Removal(database, settings)
 
     async def accept(self, payload: OptimizeUser) -> Optimized | None:
         """Write the row and send "run it"; None, since the answer comes from the run.
@@ -85,12 +88,13 @@ class Optimization:
                         max_tokens=payload.max_tokens,
                         max_usd=payload.max_usd,
                         max_seconds=payload.max_seconds,
+                        finetuning=payload.optimizer == FINETUNES,
                         state="queued",
                     )
                 )
         if not fresh:
             return await self._answers.recorded(payload.id)
-        self._dispatch.send([payload.id])
+        self._dispatch.send([payload.id], finetuning=payload.optimizer == FINETUNES)
         return None
 
     async def run(self, job_id: UUID) -> Optimized | None:
@@ -126,6 +130,8 @@ class Optimization:
             from bespoke_workers.optimization import choices
 
             choices.check(payload.optimizer, payload.options)
+        if payload.optimizer == FINETUNES:
+            choosing.require(self._settings)
 
     async def reap(self) -> None:
         """Send again, end, answer and top up whatever a dead worker left behind."""
@@ -133,6 +139,7 @@ class Optimization:
         await self._dispatch.send_again()
         await self._batches.top_up_open()
         await self._answers.repeat()
+        await self._removal.needless()
         await self._remove_old_answers()
 
     async def _after(self, claim: Claim) -> None:
@@ -143,6 +150,7 @@ class Optimization:
             await self._dispatch.send_next(claim.user_id, claim.program)
             if claim.batch_id is not None:
                 await self._batches.top_up(claim.batch_id)
+            await self._removal.of_run(claim.job_id)
         except Exception as error:  # noqa: BLE001  # the run's own outcome is what counts
             _log.warning("left to the reaper", about=str(claim.job_id), error=type(error).__name__)
 

@@ -11,6 +11,7 @@ import dspy
 
 from bespoke_schemas.optimization import Candidate, Optimizer
 from bespoke_workers.optimization import knn, metrics
+from bespoke_workers.optimization.finetuning.compiling import finetuned
 from bespoke_workers.optimization.metrics import Metric
 from bespoke_workers.optimization.options import KINDS, divided
 
@@ -51,6 +52,8 @@ def compile_program(
         assert vectors is not None
         scoring = metrics.scoring(metric)
         return Compiled(knn.compile_program(student, scoring, train, vectors, **options))
+    if optimizer == "BootstrapFinetune":
+        return Compiled(finetuned(student, metric, train))
     recipe = _RECIPES[optimizer]
     making, compiling = divided(optimizer, {**recipe.defaults(options), **options})
     built = KINDS[optimizer](**recipe.own(metric), **making)

@@ -27,6 +27,7 @@ KINDS: Final[dict[Optimizer, type[Any]]] = {
     "InferRules": OwnRules,
     "MIPROv2": dspy.MIPROv2,
     "GEPA": dspy.GEPA,
+    "BootstrapFinetune": dspy.BootstrapFinetune,
 }
 
 _THE_RUN_S_OWN: Final = frozenset(
@@ -36,7 +37,8 @@ _THE_RUN_S_OWN: Final = frozenset(
         "track_stats", "track_best_outputs", "use_wandb", "wandb_api_key", "wandb_init_kwargs",
         "use_mlflow", "gepa_kwargs", "instruction_proposer", "code_proposer",
         "component_selector", "restrict", "requires_permission_to_run", "provide_traceback",
-        "warn_on_score_mismatch", "vectorizer",
+        "warn_on_score_mismatch", "vectorizer", "train_kwargs", "adapter", "multitask",
+        "exclude_demos",
     }
 )  # fmt: skip
 _HANDED_ON: Final[dict[Optimizer, tuple[str, ...]]] = {
@@ -55,7 +57,8 @@ def check(optimizer: Optimizer, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name not in known:
             raise Refused(
-                f"{optimizer} has no option {name!r:.120}; it has {', '.join(sorted(known))}"
+                f"{optimizer} has no option {name!r:.120}; it has "
+                f"{', '.join(sorted(known)) or 'none'}"
             )
         _check_value(optimizer, name, value, known[name])
     _check_together(optimizer, options)

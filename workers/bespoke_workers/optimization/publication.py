@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.optimization import AUTO, Choice, Optimized, OptimizeUser, Tier
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
-from bespoke_workers.database.tables import Learner, ProgramVersion
+from bespoke_workers.database.tables import Learner, ProgramVersion, UserModel
 from bespoke_workers.observe import events
 from bespoke_workers.optimization.account import Account, Growth
 from bespoke_workers.optimization.leases import Claim, Leases
@@ -42,6 +42,7 @@ class Material:
     options: dict[str, Any] = field(default_factory=dict)
     base: ProgramVersion | None = None
     for_everybody: ProgramVersion | None = None
+    model: UserModel | None = None  # that the version in use is called with
     began: float = field(default_factory=time.monotonic)
 
     @property

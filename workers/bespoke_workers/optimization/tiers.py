@@ -46,6 +46,8 @@ class Table:
     def from_settings(cls, settings: Settings) -> "Table":
         """Return the table that is set; raises Misconfigured naming what is wrong with it."""
         chosen = settings.tiers.strip()
+        if chosen == "recommended" and settings.finetune_provider is not None:
+            return FINETUNING
         return TABLES[chosen] if chosen in TABLES else cls(_own(chosen))
 
     @property
@@ -178,4 +180,6 @@ RECOMMENDED: Final = Table(
         Band("premium", 200, "MIPROv2", {"auto": "medium"}),
     ]
 )
+FINETUNING: Final = Table([*RECOMMENDED.bands[1:], Band("finetuned", 500, "BootstrapFinetune")])
+"""The recommended one where somebody trains models: a model of one's own wants many examples."""
 TABLES: Final = {"standard": STANDARD, "recommended": RECOMMENDED}

@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self, TypeVar
 from uuid import uuid4
+
+from bespoke_schemas import small_model
 
 T = TypeVar("T")
 
@@ -120,10 +122,19 @@ class Usage:
 
     def add_usage(self, lm: str, usage_entry: Mapping[str, Any]) -> None:
         """Count one paid call; DSPy calls this, also where the LM reported no tokens."""
+        if lm.startswith(small_model.PREFIX):  # answers on this machine, for nothing
+            with self._lock:
+                self._under_way.discard(current_call())
+            return
         cost = self._price(lm, usage_entry)
         with self._lock:
             self._under_way.discard(current_call())
             self._spent = self._spent.plus(usage_entry, cost)
+
+    def add_training(self, cost_usd: float) -> None:
+        """Count what a provider takes for training a model."""
+        with self._lock:
+            self._spent = replace(self._spent, cost_usd=self._spent.cost_usd + cost_usd)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Return itself: see the class."""

@@ -1,5 +1,8 @@
 """One claimed row from its claim to its end."""
 
+import asyncio
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -7,7 +10,7 @@ import structlog
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from bespoke_schemas.optimization import AUTO, Choice, Optimized, OptimizeUser
+from bespoke_schemas.optimization import AUTO, FINETUNES, Choice, Optimized, OptimizeUser
 from bespoke_schemas.program_state import pick, pools
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
@@ -20,6 +23,10 @@ from bespoke_workers.optimization import lm, lm_cache_folders, one_at_a_time
 from bespoke_workers.optimization.account import Account
 from bespoke_workers.optimization.budget import Budget
 from bespoke_workers.optimization.checkpoints import RunCheckpoints
+from bespoke_workers.optimization.finetuning import choosing
+from bespoke_workers.optimization.finetuning.compiling import Tuning, tuning
+from bespoke_workers.optimization.finetuning.rows import Rows
+from bespoke_workers.optimization.finetuning.trainer import Trainer
 from bespoke_workers.optimization.ladder import Ladder, Rung
 from bespoke_workers.optimization.ladder import ladder as ladder_of
 from bespoke_workers.optimization.leases import Claim, Leases
@@ -37,6 +44,7 @@ from bespoke_workers.optimization.usage import Usage
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs.library import Library
+from bespoke_workers.programs.user_models import UserModels, model_of
 from bespoke_workers.settings import Settings
 
 _log = structlog.get_logger("bespoke.optimization")
@@ -109,7 +117,10 @@ class UserRun:
             await self._settle(account)
 
     def _budget_of(self, claim: Claim) -> Budget:
-        return self._budget.lowered(
+        budget = self._budget
+        if claim.finetuning:
+            budget = replace(budget, seconds=self._settings.finetune_seconds)
+        return budget.lowered(
             lm_calls=claim.max_lm_calls,
             tokens=claim.max_tokens,
             usd=claim.max_usd,
@@ -118,9 +129,12 @@ class UserRun:
 
     async def _optimize(
         self, claim: Claim, stop: Stop, usage: Usage, account: Account, supervision: Supervision
-    ) -> Optimized:
+    ) -> Optimized | None:
         material = await self._material(claim, account)
         count, optimizer = len(material.examples), material.optimizer
+        if optimizer == FINETUNES and not claim.finetuning:
+            await self._leases.hand_over(claim)  # it is sent again once this run has let go
+            return None
         if optimizer is None:
             return await self._publication.nothing_tried(material, self._no_optimizer(material))
         if count < FEWEST_EXAMPLES:
@@ -152,6 +166,7 @@ class UserRun:
             tier = claim.tier or self._table.tier_for(len(examples), by_hand)
             account.tier = tier
             optimizer, options = self._chosen(claim, tier)
+            in_use = await self._library.active(session, claim.user_id, claim.program)
             return Material(
                 claim=claim,
                 account=account,
@@ -160,7 +175,8 @@ class UserRun:
                 tier=tier,
                 optimizer=optimizer,
                 options=options,
-                in_use=await self._library.active(session, claim.user_id, claim.program),
+                in_use=in_use,
+                model=await model_of(session, in_use),
                 base=await self._library.base_for(session, claim.program, None),
                 for_everybody=await self._library.active(session, None, claim.program),
             )
@@ -181,7 +197,8 @@ class UserRun:
         supervision: Supervision,
     ) -> Improvement:
         claim = material.claim
-        program, in_use = self._library.registered(claim.program), self._module_in_use(material)
+        program = self._library.registered(claim.program)
+        in_use = await asyncio.to_thread(self._module_in_use, material)
         base, ladder = None, None
         optimizers: list[str] = [optimizer]
         if optimizer == AUTO:
@@ -213,18 +230,37 @@ class UserRun:
             self._tried = optimizer, snapshots
             watch = Watch(stop, usage, snapshots)
             async with self._checkpoints.kept(claim, optimizer, snapshots):
-                return await supervision.run(
-                    partial(improve, assignment, model, cache, stop, usage, watch, self._pace),
-                    watch,
-                    stop.seconds_left,
-                    partial(self._failed, claim, material.account),
-                )
+                with self._tuning(claim, in_use, stop, usage):
+                    return await supervision.run(
+                        partial(improve, assignment, model, cache, stop, usage, watch, self._pace),
+                        watch,
+                        stop.seconds_left,
+                        partial(self._failed, claim, material.account),
+                    )
+
+    def _tuning(
+        self, claim: Claim, teacher: Any, stop: Stop, usage: Usage
+    ) -> AbstractContextManager[None]:
+        """Return the block in which a run may fine-tune, if that is what it is for."""
+        if not claim.finetuning:
+            return nullcontext()
+        settings = self._settings
+        trainer = Trainer(
+            choosing.require(settings),
+            UserModels(settings),
+            Rows(self._database, self._leases, claim),
+            claim,
+            stop,
+            usd_per_million=settings.finetune_usd_per_million,
+            spend=usage.add_training,
+        )
+        return tuning(Tuning(teacher, trainer.train))
 
     def _module_in_use(self, material: Material) -> Any:
         """Make the module to beat; the plain one where the program has changed its shape since."""
         program, version, base = material.claim.program, material.in_use, material.base
         try:
-            return self._library.module_for(program, version, base)
+            return self._library.module_for(program, version, base, material.model)
         except Refused:
             if version is None:
                 raise
@@ -244,7 +280,7 @@ class UserRun:
     def _ladder(self, material: Material) -> Ladder:
         """Return what ``auto`` tries, among it what the tier has."""
         band, own = self._table.band(material.tier), None
-        if band.optimizer is not None and band.optimizer != AUTO:
+        if band.optimizer not in (None, AUTO, FINETUNES):
             own = Rung(band.optimizer, band.options)
         # The climb keeps the best so far at its own limit; at the run's, all would be lost.
         ladder = ladder_of(material.options, len(material.examples), own)

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from sqlmodel import col, or_, select
 
 from bespoke_workers.database.engine import Database
-from bespoke_workers.database.tables import ActiveProgram, ProgramVersion
+from bespoke_workers.database.tables import ActiveProgram, ProgramVersion, UserModel
+from bespoke_workers.programs.user_models import model_of
 
 # Two look-ups in the unique index of the pointers; no row of a version is touched.
 _POINTERS = text(
@@ -40,6 +41,7 @@ class InUse:
     pointers: Pointers
     own: ProgramVersion | None
     base: ProgramVersion | None
+    model: UserModel | None = None  # that the user's version is called with
 
     @property
     def versions(self) -> list[ProgramVersion]:
@@ -64,9 +66,11 @@ async def in_use(database: Database, program: str, user_id: str | None) -> InUse
     )
     async with database.transaction() as session:
         rows = (await session.exec(statement)).all()
-    versions = {pointer.user_id: version for pointer, version in rows}
-    own = None if user_id is None else versions.get(user_id)
-    return InUse(_pointers([pointer for pointer, _ in rows], user_id), own, versions.get(None))
+        versions = {pointer.user_id: version for pointer, version in rows}
+        own = None if user_id is None else versions.get(user_id)
+        model = await model_of(session, own)
+    where = _pointers([pointer for pointer, _ in rows], user_id)
+    return InUse(where, own, versions.get(None), model)
 
 
 def _pointers(rows: Sequence[Any], user_id: str | None) -> Pointers:

@@ -15,13 +15,15 @@ from bespoke_schemas import programs
 from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
-from bespoke_workers.database.tables import ProgramVersion
+from bespoke_workers.database.tables import ProgramVersion, UserModel
 from bespoke_workers.errors import BespokeError, Refused
 from bespoke_workers.programs import announcing, finding, pointer, registry, versions
 from bespoke_workers.programs import state as states  # save_version has a parameter `state`
 from bespoke_workers.programs.frozen import frozen
 from bespoke_workers.programs.registry import Program
+from bespoke_workers.programs.user_models import UserModels, model_of
 from bespoke_workers.settings import Settings
+from bespoke_workers.storage.offload import in_thread
 
 if TYPE_CHECKING:
     import dspy
@@ -36,6 +38,7 @@ class Library:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._modules = settings.programs
+        self._models = UserModels(settings)
 
     def registered(self, name: str) -> Program:
         """Return a program that the application's modules register; Refused if none does."""
@@ -43,12 +46,18 @@ class Library:
         return registry.get(name)
 
     def module_for(
-        self, program: str, version: ProgramVersion | None, base: ProgramVersion | None = None
+        self,
+        program: str,
+        version: ProgramVersion | None,
+        base: ProgramVersion | None = None,
+        model: UserModel | None = None,
     ) -> "dspy.Module":
         """Make a module of ``program`` with the state of ``version``, or with none.
 
-        ``base`` gives the predictors that are not the user's own; ``base_for`` finds it. Raises
-        Refused if the program is unknown, or has another shape than the version.
+        ``base`` gives the predictors that are not the user's own; ``base_for`` finds it.
+        ``model`` is the one that the version is called with, which ``model_of`` finds; with it,
+        this blocks. Raises Refused if the program is unknown, or has another shape than the
+        version, and where the model cannot be reached.
         """
         registered = self.registered(program)
         module = states.fresh(registered)
@@ -56,6 +65,8 @@ class Library:
         plain = states.assemble(module, version, base=base, own=own)
         if plain:
             _log.warning("the shared base has another shape", program=program, predictors=plain)
+        if model is not None:
+            self._models.give(module, model, own)
         return module
 
     def student_for(self, program: str, base: ProgramVersion | None) -> "dspy.Module":
@@ -158,10 +169,12 @@ class Library:
         if version.user_id is None:
             return programs.Loaded(version=versions.answer(version))
         base = await self.base_for(session, version.program, version)
+        model = await model_of(session, version)
         return programs.Loaded(
             version=versions.answer(version),
             base=versions.answer(base) if base else None,
             own=self.own_predictors(version.program),
+            model=None if model is None else await in_thread(self._models.told, model),
         )
 
     async def save_version(

@@ -137,9 +137,11 @@ class _Serving:
         problem: str | None,
     ) -> Master:
         """Make the master of a program with one of the versions that are there, or with none."""
+        model = there.model if version is there.own else None
 
         def build() -> "dspy.Module":
-            return pick(self._library.module_for(program, version, there.base), self._requests)
+            module = self._library.module_for(program, version, there.base, model)
+            return pick(module, self._requests)
 
         return Master(
             build,

@@ -49,7 +49,8 @@ class Tools:
     """What an erasure works on. ``redis_urls`` are the broker's and the results'.
 
     ``forget`` drops what this process has cached of a user, ``untrack`` what a tracking server
-    was told of them, once their rows are gone.
+    was told of them, once their rows are gone. ``untrain`` has providers delete the models that
+    were trained for them, while their rows say which those are.
     """
 
     database: Database
@@ -59,6 +60,7 @@ class Tools:
     home: Path
     forget: Callable[[str], object]
     untrack: Callable[[str], Awaitable[int]]
+    untrain: Callable[[str], Awaitable[int]]
 
 
 class Erasing:
@@ -116,6 +118,7 @@ class Slice:
         before = await self._stop()
         self._step("erasing")
         await self._take_away(before)
+        await self._note({"models": await self._tools.untrain(self._payload.user_id)})
         await self._sweep()
         unread = await self._clear_files()
         while await self._sweep():

@@ -17,6 +17,7 @@ from bespoke_workers.database.tables import (
     Learner,
     OptimizationJob,
     ProgramVersion,
+    UserModel,
 )
 from bespoke_workers.learning.checking import digest
 from bespoke_workers.memories.records import second_id
@@ -60,6 +61,23 @@ class Optimized(Line):
     state: Name
     result: Metadata | None
     error: str | None
+    created_at: Moment
+    finished_at: Moment | None
+
+
+class Modelled(Line):
+    """A model that was trained for a program; told, and not brought in."""
+
+    id: UUID
+    program: Name
+    provider: Name
+    base_model: str
+    name: str | None
+    state: Name
+    examples: Count
+    data_sha256: str
+    trained_tokens: int | None
+    cost_usd: float | None
     created_at: Moment
     finished_at: Moment | None
 
@@ -195,6 +213,15 @@ def _optimized(row: OptimizationJob) -> Optimized:
     )
 
 
+def _models(user_id: str) -> Any:
+    return select(UserModel).where(UserModel.user_id == user_id).order_by(col(UserModel.id))
+
+
+def _modelled(row: UserModel) -> Modelled:
+    told = {name: getattr(row, name) for name in Modelled.model_fields}
+    return Modelled.model_construct(**told)
+
+
 SECTIONS = (
     Section(
         "examples",
@@ -231,4 +258,5 @@ SECTIONS = (
         rows_at_once=25,
     ),
     Section("optimizations", Optimized, _optimizations, _optimized),
+    Section("models", Modelled, _models, _modelled),
 )

@@ -19,6 +19,7 @@ from bespoke_workers.database.tables.programs import (
     Activation,
     ActiveProgram,
     ProgramVersion,
+    UserModel,
     VersionTag,
     WholeProgram,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ProgramVersion",
     "Reembedding",
     "SpaceMember",
+    "UserModel",
     "VersionTag",
     "WholeProgram",
 ]

@@ -59,6 +59,8 @@ class OptimizationJob(SQLModel, table=True):
     tier: str | None = Field(default=None, sa_type=Text)  # asked for; None: by the amount of data
     optimizer: str | None = Field(default=None, sa_type=Text)  # asked for; None: the tier's
     options: dict[str, Any] | None = Field(default=None, sa_column=maybe_json())  # of it
+    # Whether its messages go to the queue of fine-tuning, as is known once its optimizer is.
+    finetuning: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     batch_id: UUID | None = Field(default=None, foreign_key="batch.id")
     # planned, queued, running, then succeeded, failed, parked, cancelled or skipped
     state: str = Field(sa_type=Text)

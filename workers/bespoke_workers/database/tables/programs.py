@@ -166,3 +166,40 @@ class WholeProgram(SQLModel, table=True):
     size_bytes: int = Field(sa_column=Column(Integer, nullable=False))
     seal: str = Field(sa_type=Text)
     saved_at: datetime = Field(sa_column=moment())
+
+
+class UserModel(SQLModel, table=True):
+    """A model that was trained for one user, or is being trained: what DSPy keeps nowhere.
+
+    Its id is that of the run that trains it, and of the version that is called with it. Until it
+    is ``trained`` it has no name; ``file_id`` and ``remote_id`` are written as soon as the provider
+    has told them, so that whoever takes the run up starts nothing twice. No key is ever in it.
+    """
+
+    __tablename__ = "user_model"
+    __table_args__ = (
+        Index("user_model_by_owner", "user_id", "program"),
+        Index("user_model_by_look", "look_at"),
+    )
+
+    id: UUID = Field(primary_key=True)
+    user_id: str = Field(sa_type=Text)
+    program: str = Field(sa_type=Text)
+    provider: str = Field(sa_type=Text)  # local, openai
+    base_model: str = Field(sa_type=Text)
+    api_base: str | None = Field(default=None, sa_type=Text)
+    state: str = Field(sa_type=Text)  # starting, training, trained, failed
+    name: str | None = Field(default=None, sa_type=Text)  # at the provider
+    file_id: str | None = Field(default=None, sa_type=Text)  # of the training data there
+    remote_id: str | None = Field(default=None, sa_type=Text)  # of the training there
+    examples: int = Field(sa_column=Column(Integer, nullable=False))
+    data_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    data_sha256: str = Field(sa_type=Text)
+    trained_tokens: int | None = Field(default=None, sa_column=Column(BigInteger))
+    cost_usd: float | None = Field(default=None, sa_column=Column(Double))
+    error: str | None = Field(default=None, sa_type=Text)
+    # When it is looked whether anything needs it; none as long as its version is there, by a
+    # trigger on the deletion of that.
+    look_at: datetime | None = Field(sa_column=maybe_moment())
+    created_at: datetime = Field(sa_column=moment(default=True))
+    finished_at: datetime | None = Field(default=None, sa_column=maybe_moment())
