@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
-from bespoke_schemas.optimization import Optimizer
+from bespoke_schemas.optimization import FINETUNES, Optimizer
 from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.optimization import choices
 from bespoke_workers.optimization.ladder import ORDER, Rung, ladder, roughly
@@ -52,6 +52,7 @@ def test_a_ladder_of_one_s_own_is_taken_as_it_is() -> None:
         ({"ladder": []}, "option 'ladder' of auto: "),
         ({"ladder": ["auto"]}, "option 'ladder' of auto: "),
         ({"ladder": ["LabeledFewShot"] * 9}, "option 'ladder' of auto: "),
+        ({"ladder": ["BootstrapFinetune"]}, "auto does not train models"),
         ({"max_lm_calls": 0}, "option 'max_lm_calls' of auto: "),
         ({"max_lm_calls": "many"}, "valid integer"),
         ({"max_usd": 0}, "option 'max_usd' of auto: "),
@@ -75,7 +76,7 @@ def test_a_tier_may_choose_by_trying() -> None:
 
 
 def test_every_optimizer_has_its_place_and_a_price_that_options_raise() -> None:
-    for optimizer in get_args(Optimizer):
+    for optimizer in set(get_args(Optimizer)) - {FINETUNES}:
         assert optimizer in ORDER
         assert roughly(Rung(optimizer), 100) >= 0
     assert roughly(Rung("MIPROv2", {"auto": "heavy"}), 100) > roughly(Rung("MIPROv2"), 100)

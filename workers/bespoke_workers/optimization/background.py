@@ -14,6 +14,8 @@ def in_thread(work: Callable[[], T]) -> "asyncio.Future[T]":
     """Run ``work`` in a thread of its own; cancelling the future leaves the thread alone."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
+    # Whoever gives it up does not ask how it failed, which asyncio would report as forgotten.
+    future.add_done_callback(_look_at)
     context = copy_context()
 
     def succeed(result: T) -> None:
@@ -36,3 +38,8 @@ def in_thread(work: Callable[[], T]) -> "asyncio.Future[T]":
 
     threading.Thread(target=run, name="bespoke-run", daemon=True).start()
     return future
+
+
+def _look_at(ended: "asyncio.Future[T]") -> None:
+    if not ended.cancelled():
+        ended.exception()

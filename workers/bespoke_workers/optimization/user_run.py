@@ -280,8 +280,9 @@ class UserRun:
     def _ladder(self, material: Material) -> Ladder:
         """Return what ``auto`` tries, among it what the tier has."""
         band, own = self._table.band(material.tier), None
-        if band.optimizer not in (None, AUTO, FINETUNES):
-            own = Rung(band.optimizer, band.options)
+        optimizer = band.optimizer
+        if optimizer is not None and optimizer != AUTO and optimizer != FINETUNES:
+            own = Rung(optimizer, band.options)
         # The climb keeps the best so far at its own limit; at the run's, all would be lost.
         ladder = ladder_of(material.options, len(material.examples), own)
         return ladder.within(self._budget_of(material.claim).lm_calls)
