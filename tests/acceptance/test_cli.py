@@ -70,7 +70,7 @@ def test_status_for_machines_is_json(bespoke: Bespoke) -> None:
 
     assert done.returncode == 1
     seen = json.loads(done.stdout)
-    assert set(seen) == {"ok", "problems", "workers", "queues"}
+    assert set(seen) == {"ok", "problems", "workers", "busy", "queues"}
     assert seen["ok"] is False
     assert len(seen["problems"]) == 2
 

@@ -175,7 +175,8 @@ async def test_a_browser_shows_every_mark_and_asks_nobody(
     dom = shown(browser, figures, path)
     assert not FETCHES.search(dom)
     assert "<text" in dom  # selectable, and read aloud
-    assert dom.count("<tr>") == len(figures.versions) + 1
+    tables = [rows for rows in (figures.versions, figures.tiers) if rows]
+    assert dom.count("<tr>") == sum(len(rows) + 1 for rows in tables)
     assert browser.background(path) == (255, 255, 255)
     assert browser.background(path, dark=True) == (0x11, 0x15, 0x1C)
 

@@ -118,6 +118,7 @@ async def test_an_optimization_is_one_run_however_often_it_is_told(
         "prompt_tokens": optimized.prompt_tokens,
         "completion_tokens": optimized.completion_tokens,
         "cost_usd": optimized.cost_usd,
+        "unpriced_calls": optimized.unpriced_calls,
         "seconds": optimized.seconds,
     }
     ours = {name: value for name, value in run.data.tags.items() if name.startswith("bespoke.")}
@@ -180,7 +181,8 @@ async def test_failed_and_cancelled_runs_tell_the_type_of_the_error_alone(
     ended = {run.info.status: run.data for run in runs(client)}
     assert ended["FAILED"].tags["bespoke.error"] == "Refused"
     assert ended["KILLED"].tags["bespoke.error"] == "Cancelled"
-    assert set(ended["FAILED"].metrics) == {"seconds"}
+    taken = {"lm_calls", "prompt_tokens", "completion_tokens", "cost_usd", "unpriced_calls"}
+    assert set(ended["FAILED"].metrics) == taken | {"seconds"}
     assert ended["FAILED"].params == {"program": "failing-metric"}
     everything = b"".join(path.read_bytes() for path in kept.rglob("*") if path.is_file())
     assert SECRET.encode() not in everything
