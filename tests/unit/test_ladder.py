@@ -81,5 +81,7 @@ def test_every_optimizer_has_its_place_and_a_price_that_options_raise() -> None:
         assert roughly(Rung(optimizer), 100) >= 0
     assert roughly(Rung("MIPROv2", {"auto": "heavy"}), 100) > roughly(Rung("MIPROv2"), 100)
     assert roughly(Rung("GEPA", {"max_metric_calls": 50}), 100) == 50
+    answered = Rung("KNNFewShot", {"max_bootstrapped_demos": 10})
+    assert [roughly(answered, train) for train in (8, 100)] == [8, 10]
     few = Rung("BootstrapFewShotWithRandomSearch", {"num_candidate_programs": 3})
     assert roughly(few, 60) == 6 * 30

@@ -135,6 +135,10 @@ def _none(options: Mapping[str, Any], train: int) -> float:
     return 0
 
 
+def _answering(options: Mapping[str, Any], train: int) -> float:
+    return float(min(options.get("max_bootstrapped_demos", 0), train))
+
+
 def _each_once(options: Mapping[str, Any], train: int) -> float:
     return float(train * options.get("max_rounds", 1))
 
@@ -163,7 +167,7 @@ def _rewriting(options: Mapping[str, Any], train: int) -> float:
 
 _ROUGHLY: Final[dict[str, _Calls]] = {
     "LabeledFewShot": _none,
-    "KNNFewShot": _none,
+    "KNNFewShot": _answering,
     "BootstrapFewShot": _each_once,
     "InferRules": _inducing,
     "BootstrapFewShotWithRandomSearch": _searching,
