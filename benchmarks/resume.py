@@ -25,6 +25,7 @@ from tests.integration.optimizing import (
     working,
 )
 
+SEARCH = {"optimizer": "BootstrapFewShotWithRandomSearch", "options": {"num_candidate_programs": 3}}
 LEASE_S = 2.0
 LATENCY = timedelta(milliseconds=10)
 PATIENCE_S = 600.0
@@ -47,6 +48,9 @@ CASES = (
     Case("BootstrapFewShotWithRandomSearch", 150, {"num_candidate_programs": 4}),
     Case("MIPROv2", 150, {"auto": "light"}),
     Case("GEPA", 120, {"max_metric_calls": 400}, EXPLAINED),
+    Case("KNNFewShot", 400, {"max_bootstrapped_demos": 150}),
+    Case("InferRules", 250, {"num_candidates": 3}),
+    Case("auto", 150, {"ladder": ["LabeledFewShot", "KNNFewShot", SEARCH]}),
 )
 
 

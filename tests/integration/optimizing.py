@@ -47,6 +47,10 @@ KNN: dict[str, Any] = {
     "options": {"k": 3, "max_bootstrapped_demos": 10},
 }
 RULES: dict[str, Any] = {"optimizer": "InferRules", "options": {"num_candidates": 2}}
+AUTO: dict[str, Any] = {
+    "optimizer": "auto",
+    "options": {"ladder": ["LabeledFewShot", KNN, SEARCH]},
+}
 
 
 @dataclass
@@ -106,6 +110,14 @@ class Worker:
         await self.examples.add_many(
             AddMany(user_id=user_id, program=program, examples=lessons(count))
         )
+
+    async def teach_marked(self, user_id: str, count: int, program: str = PROGRAM) -> None:
+        """Give a user such examples, with the user's own marker in each text and label."""
+        mine = tuple(
+            {name: f"{value} {marker(user_id)}" for name, value in one.items()}
+            for one in lessons(count)
+        )
+        await self.examples.add_many(AddMany(user_id=user_id, program=program, examples=mine))
 
     async def optimize(self, user_id: str, **options: Any) -> Optimized:
         """Accept and run one optimization; it must come to a result."""
@@ -176,6 +188,11 @@ def lessons(count: int, person: int = 0) -> tuple[dict[str, Any], ...]:
     """Return ``count`` different labelled messages, as one of the desk's people labels them."""
     people = desk.desks(desk.load(SAMPLE), [*range(1, person + 1), count])
     return tuple(example.fields() for example in people[-1].examples)
+
+
+def marker(user_id: str) -> str:
+    """Return what nothing but a user's own examples has in it."""
+    return f"marker-{user_id}"
 
 
 def texts(fields: Sequence[dict[str, Any]]) -> set[str]:

@@ -14,10 +14,12 @@ from bespoke_workers.learning.embeddings import ExampleEmbeddings
 from bespoke_workers.learning.nearest import Neighbourhood
 from bespoke_workers.memories import lexical
 from bespoke_workers.memories.embedding import PROBE
+from examples.support_desk import answers, prompts
 from examples.support_desk.standin_lm import StandinLM
 from tests import counting_embedder
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import PROGRAM, lessons, texts, working
+from tests.integration.test_auto import half_right
 
 KNN: dict[str, Any] = {"optimizer": "KNNFewShot", "options": {"k": 3}}
 INPUTS = ("text",)
@@ -146,3 +148,46 @@ async def test_the_nearest_examples_are_found_among_the_user_s_own(
         assert nobody.examples == ()
         answer = await embeddings.embedded(Embed(text=sought["text"]))
         assert (answer.embedder, answer.dim) == (lexical.NAME, lexical.DEFAULT.dim)
+
+
+@pytest.mark.parametrize("answered", [0, 10])
+@in_loop
+async def test_of_few_examples_each_is_held_out_once_and_never_shown_to_itself(
+    database_url: str, tmp_path: Path, answered: int
+) -> None:
+    asked: list[prompts.Prompt] = []
+
+    def noting(prompt: prompts.Prompt) -> str:
+        asked.append(prompt)
+        return answers.answer(prompt)
+
+    with StandinLM(answer=noting) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 12)
+            options = {"k": 3, "max_bootstrapped_demos": answered}
+            optimized = await worker.optimize("ada", optimizer="KNNFewShot", options=options)
+            version = await worker.in_use("ada")
+    assert (optimized.held_out, optimized.promoted) == (12, True)
+    assert optimized.lm_calls == lm.calls == len(asked)
+    # At most: in each of five splits and for the final version, each example is answered once.
+    assert 24 <= lm.calls <= 24 + 6 * answered
+    for prompt in asked:
+        assert prompt.inputs["text"] not in {one.inputs["text"] for one in prompt.demonstrations}
+    shown = Counter(len(prompt.demonstrations) for prompt in asked)
+    assert shown == {0: 12, 3: lm.calls - 12}
+    assert version is not None
+    (part,) = version.state.values()
+    assert len(part["pool"]["demos"]) == 12
+
+
+@in_loop
+async def test_auto_tries_it_on_few_examples_too(database_url: str, tmp_path: Path) -> None:
+    with StandinLM(answer=half_right(12)) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 12)
+            optimized = await worker.optimize("ada", optimizer="auto")
+    tried = {candidate.name: candidate.lm_calls for candidate in optimized.candidates}
+    assert set(tried) == {"base", "LabeledFewShot", "KNNFewShot", "BootstrapFewShot"}
+    assert tried["KNNFewShot"] == optimized.held_out == 12
+    assert optimized.optimizer == "LabeledFewShot"  # as good, and the cheapest
+    assert optimized.lm_calls == lm.calls

@@ -13,11 +13,13 @@ from bespoke_workers.optimization import lm_cache_folders
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (
+    AUTO,
     DESKS,
     EXPLAINED,
     GEPA,
     KNN,
     PROGRAM,
+    RULES,
     SEARCH,
     Worker,
     calls_made,
@@ -48,6 +50,8 @@ async def taken_up_again(worker: Worker) -> None:
         (210, 350, {}),
         (80, 90, SEARCH),
         (40, 20, KNN),
+        (40, 30, RULES),
+        (120, 130, AUTO),
         (60, 80, {**GEPA, "program": EXPLAINED}),
     ],
 )

@@ -21,7 +21,19 @@ from bespoke_workers.programs.checkpoints import Checkpoints
 from examples.support_desk import answers, prompts
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
-from tests.integration.optimizing import GEPA, PROGRAM, SEARCH, calls_made, lessons, until, working
+from tests.integration.optimizing import (
+    AUTO,
+    GEPA,
+    KNN,
+    PROGRAM,
+    RULES,
+    SEARCH,
+    calls_made,
+    lessons,
+    marker,
+    until,
+    working,
+)
 
 ASKED: list[tuple[dict[str, Any], int]] = [
     ({"tier": "basic"}, 3),
@@ -29,23 +41,50 @@ ASKED: list[tuple[dict[str, Any], int]] = [
     ({"tier": "premium"}, 150),
     (SEARCH, 90),
     (GEPA, 90),
+    (KNN, 40),
+    (RULES, 60),
 ]
 
+SLOW_SECONDS = 0.8  # of an answer that is under way when a run is cancelled
 SOON = 4.0  # seconds: two, and as much again for a machine that does other things
 
 
-@pytest.mark.parametrize(("asked", "calls"), ASKED)
+class Slowing:
+    """Answers Bob at once, and anybody else so too, until so many calls: then each takes long."""
+
+    def __init__(self, calls: int) -> None:
+        self._left = calls
+        self._lock = threading.Lock()
+        self.asked = 0  # by others than Bob
+        self.slow = False
+
+    def __call__(self, prompt: prompts.Prompt) -> str:
+        if marker("bob") not in repr(prompt):
+            with self._lock:
+                self.asked += 1
+                self.slow = self.asked > self._left
+            if self.slow:
+                time.sleep(SLOW_SECONDS)
+        return answers.answer(prompt)
+
+    async def is_slow(self) -> bool:
+        return self.slow
+
+
+@pytest.mark.parametrize(("asked", "calls"), [*ASKED, (AUTO, 130)])
 @in_loop
-async def test_a_cancelled_run_stops_within_two_seconds(
+async def test_a_cancelled_run_stops_within_two_seconds_and_goes_on_in_no_other_job(
     database_url: str, tmp_path: Path, asked: dict[str, Any], calls: int
 ) -> None:
-    with StandinLM(latency=timedelta(milliseconds=25)) as lm:
+    slowing = Slowing(calls)
+    with StandinLM(answer=slowing) as lm:
         async with working(database_url, tmp_path, lm=lm.url) as worker:
-            await worker.teach("ada", 120)
+            await worker.teach_marked("ada", 120)
+            await worker.teach_marked("bob", 20)
             payload = OptimizeUser(user_id="ada", program=PROGRAM, **asked)
             await worker.optimization.accept(payload)
             running = asyncio.create_task(worker.optimization.run(payload.id))
-            await calls_made(lm, calls)
+            await until(slowing.is_slow)
             cancelled = await worker.cancellation.cancel(Cancel(job_id=payload.id))
             then = time.monotonic()
             assert cancelled.cancelled
@@ -54,13 +93,16 @@ async def test_a_cancelled_run_stops_within_two_seconds(
                 await running
             assert time.monotonic() - then < SOON
             made = lm.calls
+            assert made == slowing.asked
             row = await worker.row(payload.id)
             assert row.state == "cancelled"
             assert (row.error or "").startswith("cancelled while it ran")
             assert row.lm_calls == made
             assert isinstance(worker.outbox.failed[payload.id], Cancelled)
-            await worker.optimize("bob", tier="basic")
-            assert lm.calls == made
+            next_job = await worker.optimize("bob", tier="basic")
+            assert next_job.promoted
+            assert slowing.asked == made
+            assert lm.calls == made + next_job.lm_calls
             assert await worker.in_use("ada") is None
 
 
@@ -100,6 +142,22 @@ async def test_no_optimizer_pays_for_more_calls_than_it_may(
             assert lm.calls == 45
             assert await worker.states() == ["failed"]
             assert await worker.execute("SELECT lm_calls FROM optimization_job") == [45]
+
+
+@in_loop
+async def test_auto_pays_for_no_more_calls_than_the_run_may(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url, optimization_lm_calls=150) as worker:
+            await worker.teach("ada", 120)
+            more = {"num_candidates": 3, "num_trials": 1, "minibatch": False}  # than expected
+            ladder = ["LabeledFewShot", {"optimizer": "MIPROv2", "options": more}]
+            optimized = await worker.optimize("ada", optimizer="auto", options={"ladder": ladder})
+            assert "the budget ended within MIPROv2" in optimized.reason
+            assert optimized.optimizer == "LabeledFewShot"
+            assert lm.calls == optimized.lm_calls == 150
+            assert await worker.execute("SELECT lm_calls FROM optimization_job") == [150]
 
 
 @pytest.mark.parametrize(("asked", "most"), [({"tier": "premium"}, 90), (SEARCH, 90), (GEPA, 50)])
