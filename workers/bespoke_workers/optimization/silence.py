@@ -6,7 +6,10 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TextIO
+from typing import Any, TextIO
+from weakref import WeakSet
+
+from dspy.utils.parallelizer import tqdm
 
 ABOVE_ALL = logging.CRITICAL + 1
 
@@ -38,6 +41,17 @@ class _Deaf(io.TextIOBase):
         return self._stream.encoding
 
 
+class _Bars(WeakSet[Any]):
+    """The progress bars of the process, which stay here until they are closed.
+
+    DSPy empties the set whenever it starts threads, without its lock: a run beside it, about to
+    take out a bar of its own, would fail.
+    """
+
+    def clear(self) -> None:
+        """Do nothing."""
+
+
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
     """Drop what this thread prints, progress bars included, and what DSPy and Optuna log.
@@ -45,6 +59,7 @@ def silenced() -> Iterator[None]:
     Other threads of the process go on printing: ``redirect_stdout`` would silence them too.
     """
     _hush_loggers()
+    _keep_bars()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if not isinstance(stream, _Deaf):
@@ -63,3 +78,10 @@ def _hush_loggers() -> None:
         logger.handlers[:] = [logging.NullHandler()]
         logger.propagate = False
         logger.setLevel(ABOVE_ALL)
+
+
+def _keep_bars() -> None:
+    bars = tqdm.tqdm
+    with bars.get_lock():
+        if not isinstance(bars._instances, _Bars):
+            bars._instances = _Bars(bars._instances)
