@@ -113,10 +113,7 @@ class Worker:
 
     async def teach_marked(self, user_id: str, count: int, program: str = PROGRAM) -> None:
         """Give a user such examples, with the user's own marker in each text and label."""
-        mine = tuple(
-            {name: f"{value} {marker(user_id)}" for name, value in one.items()}
-            for one in lessons(count)
-        )
+        mine = marked(user_id, count)
         await self.examples.add_many(AddMany(user_id=user_id, program=program, examples=mine))
 
     async def optimize(self, user_id: str, **options: Any) -> Optimized:
@@ -193,6 +190,14 @@ def lessons(count: int, person: int = 0) -> tuple[dict[str, Any], ...]:
 def marker(user_id: str) -> str:
     """Return what nothing but a user's own examples has in it."""
     return f"marker-{user_id}"
+
+
+def marked(user_id: str, count: int) -> tuple[dict[str, Any], ...]:
+    """Return labelled messages with the user's marker in each text and label."""
+    return tuple(
+        {name: f"{value} {marker(user_id)}" for name, value in one.items()}
+        for one in lessons(count)
+    )
 
 
 def texts(fields: Sequence[dict[str, Any]]) -> set[str]:
