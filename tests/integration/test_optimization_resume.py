@@ -97,6 +97,49 @@ async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
 
 
 @in_loop
+async def test_another_machine_takes_a_run_up_with_the_answers_that_were_told(
+    database_url: str, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 80)
+            undisturbed = await worker.optimize("ada", **SEARCH)
+            await worker.execute("DELETE FROM active_program")
+    with StandinLM(latency=timedelta(milliseconds=10)) as lm:
+        async with (
+            working(database_url, here, lm=lm.url, lease_s=LEASE_S) as worker,
+            working(database_url, there, lm=lm.url, lease_s=LEASE_S) as elsewhere,
+        ):
+            payload = OptimizeUser(user_id="ada", **{"program": PROGRAM, **SEARCH})
+            await worker.optimization.accept(payload)
+
+            async def told() -> int:
+                parts = await worker.execute(
+                    "SELECT answers FROM lm_answers WHERE job_id = :id", id=payload.id
+                )
+                return sum(len(part.splitlines()) for part in parts)
+
+            async def some_told() -> bool:
+                return await told() > 0
+
+            with worker_process(worker, lm, payload.id) as process:
+                await until(some_told)
+                process.kill()
+                await asyncio.to_thread(process.wait)
+            kept, paid = await told(), lm.calls
+            await taken_up_again(elsewhere)
+            resumed = await elsewhere.optimization.run(payload.id)
+            assert resumed is not None
+            assert lm.calls == paid + undisturbed.lm_calls - kept
+            assert resumed.score_after == undisturbed.score_after
+            first, second = await worker.execute("SELECT state FROM program_version")
+            assert first == second
+            await elsewhere.optimization.reap()
+            assert await told() == 0
+
+
+@in_loop
 async def test_a_run_that_kills_each_of_its_workers_is_parked(
     database_url: str, tmp_path: Path
 ) -> None:

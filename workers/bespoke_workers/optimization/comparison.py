@@ -16,6 +16,8 @@ LUCK: Final = 0.1
 With 0.05, four of the six held-out examples of a small set had to turn out better and none
 worse; docs/decisions/0028 has what either finds, and how often either is wrong.
 """
+LEAD: Final = 0.5
+"""Standard errors by which one program leads another: then it is better in two cases of three."""
 EQUAL: Final = 1e-9  # of means that differ by their rounding alone
 
 
@@ -71,7 +73,7 @@ def compare(
 
 
 def leads(ahead: Sequence[Score], other: Sequence[Score]) -> bool:
-    """Return whether ``other`` takes the lead: by more than one standard error of the difference.
+    """Return whether ``other`` takes the lead: by more than LEAD standard errors of the difference.
 
     What is smaller is ahead already, and keeps the lead where a bigger one is hardly better.
     """
@@ -81,7 +83,7 @@ def leads(ahead: Sequence[Score], other: Sequence[Score]) -> bool:
     differences = _differences(ahead, other, known)
     gain = sum(differences) / len(known)
     variance = sum((one - gain) ** 2 for one in differences) / (len(known) - 1)
-    return gain - math.sqrt(variance / len(known)) > EQUAL
+    return gain - LEAD * math.sqrt(variance / len(known)) > EQUAL
 
 
 def mean(scores: Sequence[Score]) -> float | None:

@@ -42,6 +42,7 @@ CLAIMED: tuple[Any, ...] = (
     col(OptimizationJob.max_seconds),
     col(OptimizationJob.seconds),
     col(OptimizationJob.finetuning),
+    col(OptimizationJob.attempts),
 )
 TAKEN: tuple[Any, ...] = tuple(getattr(OptimizationJob, name) for name in FIGURES)
 
@@ -66,6 +67,7 @@ class Claim:
     max_seconds: float | None
     seconds: float
     finetuning: bool
+    attempts: int
     owner: str
     spent: Spent
 

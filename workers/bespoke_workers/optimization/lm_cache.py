@@ -19,15 +19,12 @@ import dspy
 from dspy.clients.cache import Cache
 from dspy.clients.legacy_outputs import plain
 
-from bespoke_workers.optimization import gate
-from bespoke_workers.optimization.lm_cache_folders import FILE
+from bespoke_workers.optimization import gate, lm_cache_folders
 from bespoke_workers.optimization.stopping import Stop, Stopped
 from bespoke_workers.optimization.usage import Spent, Usage
 
 SETTING = "bespoke_lm_cache"
 """The name in ``dspy.context`` under which threads of a job find its cache."""
-
-OWNER_ONLY = 0o700  # prompts' answers are contents
 
 
 class JobCache:
@@ -52,8 +49,8 @@ class JobCache:
         self.spent_before = Spent()
 
     def __enter__(self) -> Self:
-        self._directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
-        path = self._directory / FILE
+        self._directory.mkdir(mode=lm_cache_folders.OWNER_ONLY, parents=True, exist_ok=True)
+        path = self._directory / lm_cache_folders.FILE
         self._load(path)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         return self
@@ -127,13 +124,7 @@ class JobCache:
                 self.used = self.used.plus(tokens, cost)
 
     def _load(self, path: Path) -> None:
-        if not path.exists():
-            return
-        content = path.read_bytes()
-        whole, newline, torn = content.rpartition(b"\n")
-        if torn:  # the last line was being written when its writer was killed
-            os.truncate(path, len(whole) + len(newline))
-        for line in whole.decode().splitlines():
+        for line in lm_cache_folders.mended(path):
             entry = json.loads(line)
             self._answers[entry["key"]] = line
             self.spent_before = self.spent_before.plus(entry["tokens"], entry["cost"])

@@ -1,17 +1,30 @@
 """Where the LM caches of jobs lie on a machine, for whoever removes them without DSPy."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 from bespoke_workers.optimization.usage import Spent
 
 FILE = "calls.jsonl"
+OWNER_ONLY = 0o700  # prompts' answers are contents
 
 
 def directory(home: Path, job_id: object) -> Path:
     """Return where a job's answers lie."""
     return home / "lm-cache" / str(job_id)
+
+
+def mended(path: Path) -> list[str]:
+    """Return the answers in a file, a line each; drops one whose writer was killed in it."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole, newline, torn = content.rpartition(b"\n")
+    if torn:
+        os.truncate(path, len(whole) + len(newline))
+    return whole.decode().splitlines()
 
 
 def spent(home: Path, job_id: object) -> Spent:

@@ -12,7 +12,7 @@ from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.learning.examples import Examples
-from bespoke_workers.optimization import lm_cache_folders
+from bespoke_workers.optimization import lm_cache_folders, shared_answers
 from bespoke_workers.optimization.answers import ENDED, Answers
 from bespoke_workers.optimization.batch_statements import IN_VAIN
 from bespoke_workers.optimization.batches import Batches
@@ -141,6 +141,7 @@ class Optimization:
         await self._answers.repeat()
         await self._removal.needless()
         await self._remove_old_answers()
+        await shared_answers.remove_ended(self._database)
 
     async def _after(self, claim: Claim) -> None:
         """Do what follows the end of a run; the reaper does it too, should this one fail."""

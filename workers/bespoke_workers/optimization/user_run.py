@@ -36,6 +36,7 @@ from bespoke_workers.optimization.pace import Pace
 from bespoke_workers.optimization.prices import Prices
 from bespoke_workers.optimization.publication import Material, Publication
 from bespoke_workers.optimization.run import Assignment, Improvement, improve
+from bespoke_workers.optimization.shared_answers import SharedAnswers
 from bespoke_workers.optimization.snapshots import Snapshots
 from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.supervision import Supervision
@@ -224,12 +225,14 @@ class UserRun:
             seed=f"{claim.user_id}/{claim.program}",
         )
         model = lm.build(self._settings)
+        answers = SharedAnswers(self._database, self._settings.home, claim)
+        await answers.fetch()
         with JobCache(lm_cache_folders.directory(self._settings.home, claim.job_id)) as cache:
             usage.paid_before(cache.spent_before)
             snapshots = self._checkpoints.snapshots()
             self._tried = optimizer, snapshots
             watch = Watch(stop, usage, snapshots)
-            async with self._checkpoints.kept(claim, optimizer, snapshots):
+            async with answers.kept(), self._checkpoints.kept(claim, optimizer, snapshots):
                 with self._tuning(claim, in_use, stop, usage):
                     return await supervision.run(
                         partial(improve, assignment, model, cache, stop, usage, watch, self._pace),

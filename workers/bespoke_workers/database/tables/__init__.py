@@ -14,7 +14,7 @@ from bespoke_workers.database.tables.erasure import Erasure
 from bespoke_workers.database.tables.jobs import Delivery, Job
 from bespoke_workers.database.tables.learning import Example, ExampleEmbedding, Learner
 from bespoke_workers.database.tables.memories import Memory, MemoryArchive, MemorySpace, SpaceMember
-from bespoke_workers.database.tables.optimization import Batch, OptimizationJob
+from bespoke_workers.database.tables.optimization import Batch, LmAnswers, OptimizationJob
 from bespoke_workers.database.tables.programs import (
     Activation,
     ActiveProgram,
@@ -38,6 +38,7 @@ __all__ = [
     "ExampleEmbedding",
     "Job",
     "Learner",
+    "LmAnswers",
     "Memory",
     "MemoryArchive",
     "MemoryReembedding",

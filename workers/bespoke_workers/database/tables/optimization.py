@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Double,
+    Identity,
     Index,
     Integer,
     Text,
@@ -96,6 +97,19 @@ class OptimizationJob(SQLModel, table=True):
     created_at: datetime = Field(sa_column=moment(default=True))
     started_at: datetime | None = Field(default=None, sa_column=maybe_moment())
     finished_at: datetime | None = Field(default=None, sa_column=maybe_moment())
+
+
+class LmAnswers(SQLModel, table=True):
+    """Answers of a language model that a run has paid for, as lines of JSON, until it has ended."""
+
+    __tablename__ = "lm_answers"
+
+    number: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(), primary_key=True)
+    )
+    job_id: UUID = Field(foreign_key="optimization_job.id", ondelete="CASCADE", index=True)
+    user_id: str = Field(sa_type=Text, index=True)
+    answers: str = Field(sa_type=Text)
 
 
 class Batch(SQLModel, table=True):

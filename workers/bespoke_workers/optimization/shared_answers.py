@@ -1,0 +1,121 @@
+"""What a run has paid for, where a worker on any machine that takes the run up finds it.
+
+Answers are kept on the machine first (``lm_cache``) and told to the database each second, so that
+another machine pays again for what was answered in the last second, and for nothing else.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+from sqlalchemy import delete, insert
+from sqlmodel import col, select
+
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import LmAnswers, OptimizationJob
+from bespoke_workers.optimization import lm_cache_folders
+from bespoke_workers.optimization.answers import ENDED
+from bespoke_workers.optimization.leases import Claim
+
+LOOK_SECONDS: Final = 1.0
+"""How often new answers are told to the database."""
+
+_log = structlog.get_logger("bespoke.optimization")
+
+
+class SharedAnswers:
+    """The answers of one run, in its file on this machine and in the database."""
+
+    def __init__(self, database: Database, home: Path, claim: Claim) -> None:
+        self._database = database
+        self._claim = claim
+        self._path = lm_cache_folders.directory(home, claim.job_id) / lm_cache_folders.FILE
+        self._told: set[str] = set()
+        self._read = 0
+
+    async def fetch(self) -> None:
+        """Bring the file up to what the database has; before the run opens it.
+
+        Only a run that is taken up again has something there.
+        """
+        if self._claim.attempts < 2:
+            return
+        row = LmAnswers
+        async with self._database.transaction() as session:
+            found = await session.exec(
+                select(row.answers)
+                .where(row.job_id == self._claim.job_id, row.user_id == self._claim.user_id)
+                .order_by(col(row.number))
+            )
+            lines = [line for part in found for line in part.splitlines()]
+        self._told = {_key(line) for line in lines}
+        await asyncio.to_thread(self._add, lines)
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Tell the database of new answers while the block goes on."""
+        telling = asyncio.create_task(self._keep_telling())
+        try:
+            yield
+        finally:
+            telling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await telling
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._tell()
+            except Exception as error:  # noqa: BLE001  # the run's own result is what counts
+                _log.warning("answers not shared yet", error=type(error).__name__)
+
+    async def _tell(self) -> None:
+        content = await asyncio.to_thread(self._unread)
+        lines = {_key(line): line for line in content.decode().splitlines()}
+        new = {key: line for key, line in lines.items() if key not in self._told}
+        if new:
+            async with self._database.autocommit() as connection:
+                await connection.execute(
+                    insert(LmAnswers).values(
+                        job_id=self._claim.job_id,
+                        user_id=self._claim.user_id,
+                        answers="\n".join(new.values()),
+                    )
+                )
+        self._told.update(new)
+        self._read += len(content)
+
+    def _unread(self) -> bytes:
+        """Return the whole lines of the file that were not read yet."""
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
+            file.seek(self._read)
+            whole, newline, _ = file.read().rpartition(b"\n")
+            return whole + newline
+        return b""
+
+    def _add(self, lines: list[str]) -> None:
+        """Add to the file what it lacks."""
+        there = {_key(line) for line in lm_cache_folders.mended(self._path)}
+        missing = [f"{line}\n" for line in lines if _key(line) not in there]
+        if missing:
+            self._path.parent.mkdir(mode=lm_cache_folders.OWNER_ONLY, parents=True, exist_ok=True)
+            with self._path.open("a") as file:
+                file.writelines(missing)
+
+
+async def remove_ended(database: Database) -> None:
+    """Remove the answers of all runs that have ended."""
+    row, job = LmAnswers, OptimizationJob
+    ended = select(job.id).where(col(job.id) == col(row.job_id), col(job.state).in_(ENDED))
+    async with database.autocommit() as connection:
+        await connection.execute(delete(row).where(ended.exists()))
+
+
+def _key(line: str) -> str:
+    return str(json.loads(line)["key"])
