@@ -10,8 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
-from benchmarks.bench import Figure, Servers, servers
+import psutil
+
+from benchmarks.bench import Figure, Servers, cpu_seconds, servers
 from bespoke_client import Client, examples, optimization
 from bespoke_workers.optimization.judging import THREADS
 from examples.support_desk.standin_lm import standin_process
@@ -32,22 +35,32 @@ def measure() -> Iterator[Figure]:
     with (
         servers() as running,
         standin_process(LATENCY) as url,
-        running.ready(_worker(running, url)),
+        running.ready(_worker(running, url)) as (worker,),
         Client(running.redis.url) as client,
     ):
         _teach(client, WARM_UP)
         _optimize(client)  # processes import DSPy at their first run
         _teach(client, USERS)
-        began = time.monotonic()
+        began, cpu = time.monotonic(), cpu_seconds(worker.children())
+        before = psutil.cpu_times()
         summary = _optimize(client)
         wall = time.monotonic() - began
+        cpu = cpu_seconds(worker.children()) - cpu
+        busy = _busy(psutil.cpu_times()) - _busy(before)
     taken = summary.lm_calls * LATENCY.total_seconds()
     ideal = taken / MAX_CONCURRENT
     yield Figure("LM calls of 50 users", summary.lm_calls, "")
     yield Figure("50 users, 10 at a time, LM of 50 ms", wall, "s")
     yield Figure("LM time / max_concurrent", ideal, "s")
     yield Figure("LM time / threads of 10 runs", ideal / THREADS, "s")
+    yield Figure("CPU of workers for each LM call", 1e3 * cpu / summary.lm_calls, "ms")
+    yield Figure("all CPU of this machine meanwhile", busy, "s")
     yield Figure("wall time / ideal", wall / ideal, "x", asked=NEAR, at_most=True)
+
+
+def _busy(times: Any) -> float:
+    """Return how long cores have worked, for whomever."""
+    return float(sum(times) - times.idle - times.iowait)
 
 
 def _worker(running: Servers, lm_url: str) -> WorkerContainer:

@@ -17,7 +17,7 @@ import redis
 from pydantic import SecretStr
 
 from benchmarks import trivial
-from benchmarks.bench import Figure, Servers, servers
+from benchmarks.bench import Figure, Servers, cpu_seconds, servers
 from benchmarks.tasks import NOTHING
 from bespoke_client import Client, optimization
 from bespoke_schemas.queues import OPTIMIZATION_RUNS
@@ -68,6 +68,7 @@ class Watched:
     messages: int = 0
     planner_bytes: int = 0
     runner_bytes: int = 0
+    runner_cpu_s: float = 0.0
     redis_bytes: int = 0
     written: list[float] = field(default_factory=list)
 
@@ -92,6 +93,7 @@ def measure(users: int = USERS) -> Iterator[Figure]:
     yield Figure("users optimized per second", rate, "1/s")
     yield Figure("Celery's no-ops per second, same workers", nothings, "1/s")
     yield Figure("users optimized / no-ops", rate / nothings, "x")
+    yield Figure("CPU of a run", 1e3 * seen.runner_cpu_s / users, "ms")
     yield Figure("planner", seen.planner_bytes / MIB, "MiB")
     yield Figure("runner, each process", seen.runner_bytes / MIB, "MiB")
     yield Figure("Redis", seen.redis_bytes / MIB, "MiB")
@@ -135,7 +137,7 @@ def _optimize(
 ) -> Watched:
     """Have every user optimized, and look on."""
     seen = Watched()
-    before = running.ask(WRITTEN)
+    before, cpu = running.ask(WRITTEN), cpu_seconds(runner.children())
     with Client(running.redis.url) as client, redis.Redis.from_url(running.redis.url) as known:
         began = time.monotonic()
         asked = optimization.OptimizeTier(
@@ -151,6 +153,7 @@ def _optimize(
             time.sleep(LOOK_SECONDS if seen.planned_s else 0.0)
         summary = job.result(PATIENCE_SECONDS)
     assert (summary.eligible, summary.promoted) == (users, users), "not every user was optimized"
+    seen.runner_cpu_s = cpu_seconds(runner.children()) - cpu
     seen.seconds = running.ask(
         "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8 "
         "FROM optimization_job WHERE batch_id = $1",

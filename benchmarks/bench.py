@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 from celery import Celery
 from pydantic import SecretStr
 
@@ -99,6 +100,12 @@ class Servers:
         finally:
             for worker in workers:
                 worker.teardown()
+
+
+def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    """Return the processor time that processes have taken so far, in all."""
+    times = [each.cpu_times() for each in processes]
+    return sum(one.user + one.system for one in times)
 
 
 @contextlib.contextmanager
