@@ -60,6 +60,7 @@ class RecordingOutbox:
     enqueued: list[Payload[Any]] = field(default_factory=list)
     runs: list[UUID] = field(default_factory=list)
     finetunings: list[UUID] = field(default_factory=list)
+    unanswered: set[UUID] = field(default_factory=set)
     rounds: list[UUID] = field(default_factory=list)
     calls_for_reembedding: int = 0
     told: list[tuple[UUID, Progress]] = field(default_factory=list)
@@ -69,10 +70,14 @@ class RecordingOutbox:
     def enqueue(self, payload: Payload[Any]) -> None:
         self.enqueued.append(payload)
 
-    def run_optimization(self, job_id: UUID, *, finetuning: bool = False) -> None:
+    def run_optimization(
+        self, job_id: UUID, *, finetuning: bool = False, answered: bool = True
+    ) -> None:
         self.runs.append(job_id)
         if finetuning:
             self.finetunings.append(job_id)
+        if not answered:
+            self.unanswered.add(job_id)
 
     def go_on(self, round_id: UUID) -> None:
         self.rounds.append(round_id)

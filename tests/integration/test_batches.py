@@ -78,6 +78,32 @@ async def test_every_eligible_user_is_optimized_so_many_at_a_time(
 
 
 @in_loop
+async def test_a_batch_is_answered_and_its_runs_are_only_recorded(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await class_of(worker, 2)
+            payload = tonight(max_concurrent=1)
+            await worker.batches.plan(payload)
+            runs = set(await worker.execute("SELECT id FROM optimization_job"))
+            (lost,) = worker.outbox.runs
+            worker.outbox.runs.clear()
+            await worker.execute("UPDATE optimization_job SET sent_at = sent_at - interval '1 h'")
+            await worker.optimization.reap()
+            assert worker.outbox.runs == [lost]
+            await work_off(worker)
+            await worker.execute(
+                "UPDATE optimization_job SET finished_at = finished_at - interval '6 s'"
+            )
+            await worker.optimization.reap()
+            assert worker.outbox.unanswered == runs
+            assert worker.outbox.succeeded.keys() == {payload.id}
+            assert worker.outbox.failed == {}
+            assert {job_id for job_id, _ in worker.outbox.told} == {payload.id}
+
+
+@in_loop
 async def test_only_those_with_something_new_to_learn_from_are_in_it(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -158,6 +184,7 @@ async def test_one_user_s_failure_is_that_user_s_alone(database_url: str, tmp_pa
             await work_off(worker)
             summary = worker.outbox.succeeded[payload.id]
             assert isinstance(summary, BatchSummary)
+            assert worker.outbox.failed == {}  # who waits, waits for the batch
             assert (summary.eligible, summary.failed) == (3, 1)
             assert summary.errors == {
                 "bob": f"the metric of {program!r} raised ValueError on every held-out example; "

@@ -25,7 +25,9 @@ NOBODY = "http://127.0.0.1:9"
 class Away(RecordingOutbox):
     """An outbox whose broker cannot be reached."""
 
-    def run_optimization(self, job_id: UUID, *, finetuning: bool = False) -> None:
+    def run_optimization(
+        self, job_id: UUID, *, finetuning: bool = False, answered: bool = True
+    ) -> None:
         raise ConnectionError
 
 

@@ -20,7 +20,9 @@ from tests.integration.optimizing import PROGRAM, RecordingOutbox, working
 class Away(RecordingOutbox):
     """An outbox whose broker and result backend cannot be reached."""
 
-    def run_optimization(self, job_id: UUID, *, finetuning: bool = False) -> None:
+    def run_optimization(
+        self, job_id: UUID, *, finetuning: bool = False, answered: bool = True
+    ) -> None:
         raise ConnectionError
 
     def succeed(self, job_id: UUID, task: str, result: Result) -> None:

@@ -131,13 +131,16 @@ class CeleryOutbox:
             kwargsrepr=f"<{payload.task}>",
         )
 
-    def run_optimization(self, job_id: UUID, *, finetuning: bool = False) -> None:
+    def run_optimization(
+        self, job_id: UUID, *, finetuning: bool = False, answered: bool = True
+    ) -> None:
         """Send "run this row" under the job's own id, so that Flower shows one job."""
         celery.send_task(
             RUN_OPTIMIZATION,
             kwargs={"job_id": str(job_id)},
             task_id=str(job_id),
             queue=str(Queue.FINETUNING) if finetuning else OPTIMIZATION_RUNS,
+            ignore_result=not answered,
         )
 
     def go_on(self, round_id: UUID) -> None:

@@ -25,10 +25,13 @@ class Outbox(Protocol):
     def enqueue(self, payload: Payload[Any]) -> None:
         """Send a payload to the queue that it names."""
 
-    def run_optimization(self, job_id: UUID, *, finetuning: bool = False) -> None:
+    def run_optimization(
+        self, job_id: UUID, *, finetuning: bool = False, answered: bool = True
+    ) -> None:
         """Send the message that says: run this row of ``optimization_job``.
 
-        Those that fine-tune have a queue of their own.
+        Those that fine-tune have a queue of their own. Where nobody waits for the run itself,
+        it is not ``answered``: its end is in the database alone.
         """
 
     def go_on(self, round_id: UUID) -> None:

@@ -99,9 +99,10 @@ class Batches:
             await batch_statements.count_spent(session, batch)
             await held.judge(session, batch)
             queued = await _queue(session, batch)
-            ended = batch.state == "running" and not await _unfinished(session, batch_id)
+            over = batch.state == "running" and not queued
+            ended = over and not await _unfinished(session, batch_id)
             summary = await self._end(session, batch) if ended else None
-        self._dispatch.send(queued)
+        self._dispatch.send(queued, answered=False)
         if summary is not None:
             facts = summary.model_dump(mode="json", exclude={"errors"})
             events.emit("dspy.optimization.batch_complete", **facts)

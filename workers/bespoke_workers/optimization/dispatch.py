@@ -25,6 +25,9 @@ LONGEST_PATIENCE: Final = timedelta(minutes=15)
 DOUBLINGS: Final = 8  # after that many, the longest patience has been reached
 PAGE: Final = 500
 
+Waiting = tuple[UUID, bool, UUID | None]
+"""A row that waits: its id, whether it fine-tunes, and its batch."""
+
 _log = structlog.get_logger("bespoke.optimization")
 
 
@@ -36,11 +39,13 @@ class Dispatch:
         self._outbox = outbox
         self._max_attempts = max_attempts
 
-    def send(self, job_ids: Iterable[UUID], *, finetuning: bool = False) -> None:
+    def send(
+        self, job_ids: Iterable[UUID], *, finetuning: bool = False, answered: bool = True
+    ) -> None:
         """Send messages for rows that are committed as queued; a lost one is sent again later."""
         for job_id in job_ids:
             try:
-                self._outbox.run_optimization(job_id, finetuning=finetuning)
+                self._outbox.run_optimization(job_id, finetuning=finetuning, answered=answered)
             except Exception as error:  # noqa: BLE001  # whichever way the broker fails
                 _log.warning("left to the reaper", about=str(job_id), error=type(error).__name__)
 
@@ -56,16 +61,16 @@ class Dispatch:
     async def send_next(self, user_id: str, program: str) -> None:
         """Send what waited for the end of another run of the same user and program."""
         row = OptimizationJob
-        waiting = select(row.id, row.finetuning).where(
+        waiting = select(row.id, row.finetuning, row.batch_id).where(
             col(row.user_id) == user_id,
             col(row.program) == program,
             col(row.state) == "queued",
             col(row.cancel_requested).is_(False),
             ~is_held(),
         )
-        async with self._database.transaction() as session:
-            found = (await session.exec(waiting.order_by(col(row.id)))).all()
-        self._send_each(found)
+        async with self._database.autocommit() as connection:
+            found = (await connection.execute(waiting.order_by(col(row.id)))).all()
+        self._send_each((one.id, one.finetuning, one.batch_id) for one in found)
 
     async def end_abandoned(self) -> list[UUID]:
         """End rows whose worker died and that are not to be run again; return their ids."""
@@ -96,13 +101,13 @@ class Dispatch:
                 )
         return [job_id for job_id, *_ in ended]
 
-    def _send_each(self, rows: Iterable[tuple[UUID, bool]]) -> None:
+    def _send_each(self, rows: Iterable[Waiting]) -> None:
         """Send messages for rows, each to the queue of its kind."""
-        for job_id, finetuning in rows:
-            self.send([job_id], finetuning=finetuning)
+        for job_id, finetuning, batch_id in rows:
+            self.send([job_id], finetuning=finetuning, answered=batch_id is None)
 
-    async def _due(self, session: AsyncSession) -> list[tuple[UUID, bool]]:
-        """Mark a page of rows as sent again; return their ids, and whether they fine-tune.
+    async def _due(self, session: AsyncSession) -> list[Waiting]:
+        """Mark a page of rows as sent again; return them.
 
         Patience doubles with each sending: rows may wait for hours behind others, and each
         further message about them would only lengthen the queue.
@@ -134,9 +139,9 @@ class Dispatch:
                 sent_at=func.now(),
                 sends=col(row.sends) + 1,
             )
-            .returning(col(row.id), col(row.finetuning))
+            .returning(col(row.id), col(row.finetuning), col(row.batch_id))
         )
-        return [(one.id, one.finetuning) for one in sent.all()]
+        return [(one.id, one.finetuning, one.batch_id) for one in sent.all()]
 
 
 def _abandoned() -> ColumnElement[bool]:

@@ -32,6 +32,8 @@ async def judge(session: AsyncSession, batch: Batch) -> None:
     """
     budget = BatchBudget(batch.max_lm_calls, batch.max_usd, batch.max_seconds)
     seconds = 0.0 if budget.seconds is None else await _seconds(session, batch)
+    if budget == BatchBudget(None, None, None) and batch.over_budget is None:
+        return
     lm_calls, usd = await under_way(session, batch.id)
     reason = batch.over_budget or budget.spent(
         batch.lm_calls + lm_calls, batch.cost_usd + usd, seconds

@@ -40,6 +40,7 @@ class JobCache:
         self._answers: dict[str, str] = {}
         self._lock = threading.Lock()
         self._file: int | None = None
+        self._open = False
         self._stop: Stop | None = None
         self._usage: Usage | None = None
         self._used_keys: set[str] = set()
@@ -49,10 +50,8 @@ class JobCache:
         self.spent_before = Spent()
 
     def __enter__(self) -> Self:
-        self._directory.mkdir(mode=lm_cache_folders.OWNER_ONLY, parents=True, exist_ok=True)
-        path = self._directory / lm_cache_folders.FILE
-        self._load(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._load(self._directory / lm_cache_folders.FILE)
+        self._open = True
         return self
 
     def __exit__(
@@ -65,6 +64,7 @@ class JobCache:
             if self._file is not None:
                 os.close(self._file)
             self._file = None
+            self._open = False
             self._answers.clear()
 
     def account(self, stop: Stop, usage: Usage) -> None:
@@ -102,9 +102,18 @@ class JobCache:
         except (TypeError, ValueError):
             return
         with self._lock:
-            if self._file is not None:
+            if self._open:
                 self._answers[key] = line
-                os.write(self._file, f"{line}\n".encode())
+                os.write(self._opened(), f"{line}\n".encode())
+
+    def _opened(self) -> int:
+        """Return the file, made for the first answer: a run without calls leaves none."""
+        if self._file is None:
+            owner_only = lm_cache_folders.OWNER_ONLY
+            self._directory.mkdir(mode=owner_only, parents=True, exist_ok=True)
+            path = self._directory / lm_cache_folders.FILE
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return self._file
 
     def _begin(self, key: str) -> None:
         """Count an answer that was not used yet, whether it is kept or must be paid for."""

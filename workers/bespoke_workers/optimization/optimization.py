@@ -147,11 +147,13 @@ class Optimization:
         """Do what follows the end of a run; the reaper does it too, should this one fail."""
         try:
             await self._remove_old_answers()
-            await self._answers.quietly(self._answers.give, claim.job_id)
+            if claim.batch_id is None:
+                await self._answers.quietly(self._answers.give, claim.job_id)
             await self._dispatch.send_next(claim.user_id, claim.program)
             if claim.batch_id is not None:
                 await self._batches.top_up(claim.batch_id)
-            await self._removal.of_run(claim.job_id)
+            if claim.finetuning:
+                await self._removal.of_run(claim.job_id)
         except Exception as error:  # noqa: BLE001  # the run's own outcome is what counts
             _log.warning("left to the reaper", about=str(claim.job_id), error=type(error).__name__)
 
@@ -161,11 +163,15 @@ class Optimization:
         if not found:
             return
         row = OptimizationJob
-        is_open = select(row.id).where(col(row.id).in_(found), col(row.state).not_in(ENDED))
-        async with self._database.transaction() as session:
-            open_ = set((await session.exec(is_open)).all())
-        for job_id in found - open_:
-            await self._settle(job_id)
+        known = select(row.id, row.state).where(col(row.id).in_(found))
+        async with self._database.autocommit() as connection:
+            states = {one.id: one.state for one in await connection.execute(known)}
+        for job_id in found:
+            state = states.get(job_id)
+            if state is not None and state not in ENDED:
+                continue
+            if state in IN_VAIN:
+                await self._settle(job_id)
             lm_cache_folders.remove(self._settings.home, job_id)
 
     async def _settle(self, job_id: UUID) -> None:

@@ -76,6 +76,7 @@ async def _write(session: AsyncSession, batch: Batch, users: list[str]) -> None:
             "tier": batch.tier,
             "batch_id": batch.id,
             "state": "planned",
+            "answered": True,  # who waits, waits for the batch
             "max_lm_calls": batch.run_max_lm_calls,
             "max_tokens": batch.run_max_tokens,
             "max_usd": batch.run_max_usd,

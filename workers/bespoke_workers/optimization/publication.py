@@ -29,7 +29,8 @@ class Material:
     ``learned_from`` is how many examples the user had ever added by then; ``in_use`` is the
     version that the new one is compared with, None for the plain program; ``base`` is the shared
     version that completes both, where the program has predictors that are not the user's own;
-    ``for_everybody`` is the shared version that a user without one of their own has in use.
+    ``for_everybody`` is the shared version that a user without one of their own has in use. What
+    is ``done`` has been by another run, that ended while this one waited.
     """
 
     claim: Claim
@@ -38,6 +39,7 @@ class Material:
     learned_from: int
     tier: Tier
     in_use: ProgramVersion | None
+    done: bool = False
     optimizer: Choice | None = None
     options: dict[str, Any] = field(default_factory=dict)
     base: ProgramVersion | None = None

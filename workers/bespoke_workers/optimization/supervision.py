@@ -147,7 +147,7 @@ class Supervision:
 
     async def _tell(self, watch: Watch, thread: "asyncio.Future[T]") -> None:
         told: Progress | None = None
-        while not thread.done():
+        while not thread.done() and self._claim.batch_id is None:
             progress = watch.progress
             if progress != told:
                 told = progress

@@ -142,9 +142,7 @@ class UserRun:
             return await self._publication.nothing_tried(
                 material, f"{count} examples; {optimizer} needs {FEWEST_EXAMPLES} at least"
             )
-        async with self._database.transaction() as session:
-            done = await one_at_a_time.has_been_done(session, claim, material.tier, count)
-        if done:
+        if material.done:
             return await self._publication.nothing_tried(material, one_at_a_time.NOTHING_NEW)
         improvement = await self._improve(material, optimizer, stop, usage, supervision)
         return await self._publication.publish(material, improvement, usage.spent)
@@ -173,6 +171,7 @@ class UserRun:
                 account=account,
                 examples=examples,
                 learned_from=learned_from,
+                done=await one_at_a_time.has_been_done(session, claim, tier, len(examples)),
                 tier=tier,
                 optimizer=optimizer,
                 options=options,
@@ -334,6 +333,8 @@ class UserRun:
             state=state,
             error=type(error).__name__,
         )
+        if claim.batch_id is not None:
+            return error
         # Whoever waits learns of it now; the run's own thread may still wait for an LM call.
         try:
             self._outbox.fail(claim.job_id, error)
