@@ -1,5 +1,7 @@
 """Runs that are not to begin, because their batch is paused or has spent its budget."""
 
+from functools import cache
+
 from sqlalchemy import ColumnElement, case, exists, func, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -13,6 +15,7 @@ _run = OptimizationJob
 _state = col(OptimizationJob.state)
 
 
+@cache
 def is_held() -> ColumnElement[bool]:
     """Whether a run is one of a batch that begins nothing."""
     held = or_(col(Batch.paused), col(Batch.over_budget).is_not(None))

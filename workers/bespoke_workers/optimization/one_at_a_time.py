@@ -3,6 +3,7 @@
 An index sees to it; what comes while another run is on its way stays queued until that ends.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, exists
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 NOTHING_NEW = "another run has ended meanwhile that learned from the same examples in the same way"
 
 
+_second = aliased(OptimizationJob)  # made once: it copies every column
+
+
+@cache
 def another_runs() -> ColumnElement[bool]:
     """Whether another run of the same user and program is on its way."""
-    row, other = OptimizationJob, aliased(OptimizationJob)
+    row, other = OptimizationJob, _second
     return exists().where(
         col(other.user_id) == col(row.user_id),
         col(other.program) == col(row.program),
@@ -31,7 +36,7 @@ def another_runs() -> ColumnElement[bool]:
 
 async def has_been_done(session: AsyncSession, claim: "Claim", tier: str, examples: int) -> bool:
     """Whether a run that ended while this one waited has done what this one is to do."""
-    row, own = OptimizationJob, aliased(OptimizationJob)
+    row, own = OptimizationJob, _second
     waited_from = select(own.created_at).where(col(own.id) == claim.job_id).scalar_subquery()
     nothing_since = exists().where(
         col(Learner.user_id) == claim.user_id,
