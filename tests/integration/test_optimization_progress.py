@@ -13,10 +13,16 @@ from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import SEARCH, working
 
 
+MANY: dict[str, Any] = {
+    "optimizer": "BootstrapFewShot",
+    "options": {"max_bootstrapped_demos": 12},
+}
+
+
 @pytest.mark.parametrize(
     ("asked", "name"),
     [
-        ({"optimizer": "BootstrapFewShot"}, "BootstrapFewShot"),
+        (MANY, "BootstrapFewShot"),
         (SEARCH, "BootstrapFewShotWithRandomSearch"),
     ],
 )
@@ -36,7 +42,7 @@ async def test_steps_calls_and_the_best_score_so_far_are_told_as_they_change(
         "scoring the new version",
     ]
     compiling = [progress for progress in told if progress.step == name]
-    # An example takes 0.2 s, and there are some: a look every half second sees more calls.
+    # A call takes 0.2 s, and there are ten or more: looks every half second see them grow.
     assert len({progress.lm_calls for progress in compiling}) >= 2
     assert len({progress.done for progress in compiling}) >= 2
     for earlier, later in pairwise(told):
