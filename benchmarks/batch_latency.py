@@ -16,7 +16,7 @@ import psutil
 
 from benchmarks.bench import Figure, Servers, cpu_seconds, servers
 from bespoke_client import Client, examples, optimization
-from bespoke_workers.optimization.judging import THREADS
+from bespoke_workers.optimization.judging.judging import THREADS
 from examples.support_desk.standin_lm import standin_process
 from tests.integration.optimizing import MODULE, PROGRAM, lessons
 from tests.nodes.worker import WorkerContainer

@@ -19,13 +19,13 @@ import dspy
 from bespoke_schemas.optimization import AUTO, Choice, Optimizer
 from bespoke_workers.learning.embeddings import ExampleVectors
 from bespoke_workers.optimization.budget import Budget
-from bespoke_workers.optimization.ladder import ORDER, Rung, ladder
-from bespoke_workers.optimization.lm_cache import JobCache
-from bespoke_workers.optimization.pace import LocalPace, Rate
+from bespoke_workers.optimization.choosing.ladder import ORDER, Rung, ladder
+from bespoke_workers.optimization.choosing.tiers import STANDARD
+from bespoke_workers.optimization.language_model.lm_cache import JobCache
+from bespoke_workers.optimization.language_model.pace import LocalPace, Rate
+from bespoke_workers.optimization.language_model.usage import Usage
 from bespoke_workers.optimization.run import Assignment, Improvement, improve
 from bespoke_workers.optimization.stopping import Stop
-from bespoke_workers.optimization.tiers import STANDARD
-from bespoke_workers.optimization.usage import Usage
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.programs import state
 from bespoke_workers.programs.embedder import embedder

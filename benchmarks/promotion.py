@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from bespoke_workers.optimization.comparison import compare, leads, mean
+from bespoke_workers.optimization.judging.comparison import compare, leads, mean
 
 HELD_OUT: Final = (10, 12, 24, 60)  # of 10, 40, 80 and 200 examples
 GAINS: Final = (0.0, 0.1, 0.2, 0.3, 0.5)

@@ -23,7 +23,7 @@ from bespoke_workers.database.tables import OptimizationJob, ProgramVersion
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.learning.feedback import Learning
 from bespoke_workers.learning.reading import Reading
-from bespoke_workers.optimization.batches import Batches
+from bespoke_workers.optimization.batches.batches import Batches
 from bespoke_workers.optimization.cancellation import Cancellation
 from bespoke_workers.optimization.optimization import Optimization
 from bespoke_workers.optimization.reoptimization import Reoptimization

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import event
 
 from bespoke_schemas.optimization import OptimizeTier
-from bespoke_workers.optimization import planning
+from bespoke_workers.optimization.batches import planning
 from tests.integration.optimizing import PROGRAM, Worker, working
 
 PAGE = 3  # users of the test in a page of the planner

@@ -13,7 +13,7 @@ import pytest
 from bespoke_schemas.examples import AddMany
 from bespoke_schemas.optimization import BatchSummary, OptimizeTier
 from bespoke_workers.errors import Misconfigured, Refused, Transient
-from bespoke_workers.optimization import batches, planning
+from bespoke_workers.optimization.batches import batches, planning
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import MODULE, PROGRAM, Worker, until, working

@@ -21,9 +21,9 @@ from bespoke_schemas.optimization import (
 from bespoke_workers.database import retention
 from bespoke_workers.database.retention import Retention
 from bespoke_workers.errors import Refused
-from bespoke_workers.optimization.all_tiers import AllTiers
-from bespoke_workers.optimization.batch_records import BatchRecords
-from bespoke_workers.optimization.pausing import Pausing
+from bespoke_workers.optimization.batches.all_tiers import AllTiers
+from bespoke_workers.optimization.batches.batch_records import BatchRecords
+from bespoke_workers.optimization.batches.pausing import Pausing
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import PROGRAM, Worker, working

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import dialect
 
 from bespoke_schemas import uuid7
 from bespoke_schemas.optimization import GetBatch, ListBatches, OptimizeTier, OptimizeUser
-from bespoke_workers.optimization import batch_statements
-from bespoke_workers.optimization.batch_records import BatchRecords
+from bespoke_workers.optimization.batches import batch_statements
+from bespoke_workers.optimization.batches.batch_records import BatchRecords
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.batches import batch
 from tests.integration.databases import opened

@@ -13,7 +13,7 @@ from bespoke_schemas.optimization import Optimized, OptimizeUser
 from bespoke_workers.database.portal import Portal
 from bespoke_workers.errors import Misconfigured, Refused
 from bespoke_workers.optimization.finetuning.removal import Removal
-from bespoke_workers.optimization.split import split
+from bespoke_workers.optimization.judging.split import split
 from bespoke_workers.programs.changing import Changing
 from bespoke_workers.programs.serving import ForUser
 from examples.support_desk.standin_lm import StandinLM

@@ -8,7 +8,7 @@ import pytest
 
 from bespoke_schemas.optimization import Candidate, OptimizeTier, OptimizeUser, SetTier
 from bespoke_workers.errors import Refused
-from bespoke_workers.optimization.given_tiers import GivenTiers
+from bespoke_workers.optimization.choosing.given_tiers import GivenTiers
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (

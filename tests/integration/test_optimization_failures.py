@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Misconfigured, Permanent, Refused
-from bespoke_workers.optimization.lm import build
+from bespoke_workers.optimization.language_model.lm import build
 from bespoke_workers.settings import Settings
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bespoke_client import Client, examples, optimization
-from bespoke_workers.optimization.lm_cache_folders import FILE
+from bespoke_workers.optimization.language_model.lm_cache_folders import FILE
 from examples.support_desk.standin_lm import StandinLM
 from tests.conftest import StartWorker
 from tests.integration import planted
@@ -56,7 +56,9 @@ ROUNDS = (RULES, KNN, SEARCH)
 async def test_nothing_that_is_written_for_one_user_holds_another_s(
     database_url: str, tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bespoke_workers.optimization.lm_cache_folders.remove", lambda *_: None)
+    monkeypatch.setattr(
+        "bespoke_workers.optimization.language_model.lm_cache_folders.remove", lambda *_: None
+    )
     program = asked.get("program", PROGRAM)
     own = {"programs": DESKS, "finetune_provider": "local"}
     with StandinLM(latency=timedelta(milliseconds=2)) as lm:

@@ -12,7 +12,6 @@ from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import SEARCH, working
 
-
 MANY: dict[str, Any] = {
     "optimizer": "BootstrapFewShot",
     "options": {"max_bootstrapped_demos": 12},

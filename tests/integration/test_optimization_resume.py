@@ -9,7 +9,7 @@ import pytest
 
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Parked
-from bespoke_workers.optimization import lm_cache_folders
+from bespoke_workers.optimization.language_model import lm_cache_folders
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (

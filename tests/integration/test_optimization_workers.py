@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from bespoke_client import Client, Job, JobCancelled, JobFailed, examples, optimization
-from bespoke_workers.optimization.judging import THREADS
+from bespoke_workers.optimization.judging.judging import THREADS
 from examples.support_desk.standin_lm import StandinLM
 from tests.conftest import StartWorker
 from tests.integration.optimizing import MODULE, PROGRAM, lessons

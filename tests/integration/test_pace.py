@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from bespoke_workers.local import LocalRedis
-from bespoke_workers.optimization import shared_pace
-from bespoke_workers.optimization.pace import Rate
-from bespoke_workers.optimization.shared_pace import FIRST_GAP_SECONDS, SharedPace
+from bespoke_workers.optimization.language_model import shared_pace
+from bespoke_workers.optimization.language_model.pace import Rate
+from bespoke_workers.optimization.language_model.shared_pace import FIRST_GAP_SECONDS, SharedPace
 from tests.nodes.waiting import wait_until
 
 MODEL = "openai/standin"

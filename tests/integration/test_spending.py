@@ -9,9 +9,9 @@ from sqlalchemy import text
 
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser, Spending, SpendingLine
 from bespoke_workers.database.engine import Database
-from bespoke_workers.optimization import lm_cache_folders
+from bespoke_workers.optimization.language_model import lm_cache_folders
+from bespoke_workers.optimization.language_model.lm_cache import JobCache
 from bespoke_workers.optimization.leases import Leases
-from bespoke_workers.optimization.lm_cache import JobCache
 from bespoke_workers.optimization.spending import SpendingRecords
 from bespoke_workers.optimization.stopping import OutOfBudget
 from examples.support_desk.standin_lm import StandinLM

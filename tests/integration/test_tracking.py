@@ -19,8 +19,8 @@ from bespoke_schemas.jobs import Cancel
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Permanent, Transient
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import mlflow_server as door
-from bespoke_workers.optimization.tracking import Tracking
+from bespoke_workers.optimization.tracking import mlflow_server as door
+from bespoke_workers.optimization.tracking.tracking import Tracking
 from examples.support_desk.standin_lm import StandinLM, standin_process
 from tests.conftest import StartWorker
 from tests.integration.memory_workers import in_loop

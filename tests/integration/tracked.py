@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Permanent
-from bespoke_workers.optimization.tracked_run import TrackedRun
-from bespoke_workers.optimization.tracking import Tracking
+from bespoke_workers.optimization.tracking.tracked_run import TrackedRun
+from bespoke_workers.optimization.tracking.tracking import Tracking
 from tests.integration.optimizing import Worker
 from tests.nodes.waiting import SECONDS
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bespoke_workers.optimization.batch_budget import BatchBudget
+from bespoke_workers.optimization.batches.batch_budget import BatchBudget
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ import pytest
 from dspy.utils.callback import ACTIVE_CALL_ID
 
 from bespoke_workers.errors import Cancelled
-from bespoke_workers.optimization import lm_cache
 from bespoke_workers.optimization.budget import Budget
-from bespoke_workers.optimization.lm_cache import ContextCache, JobCache
-from bespoke_workers.optimization.lm_cache_folders import FILE
+from bespoke_workers.optimization.language_model import lm_cache
+from bespoke_workers.optimization.language_model.lm_cache import ContextCache, JobCache
+from bespoke_workers.optimization.language_model.lm_cache_folders import FILE
+from bespoke_workers.optimization.language_model.usage import Spent, Usage
 from bespoke_workers.optimization.stopping import OutOfBudget, Stop, Stopped
-from bespoke_workers.optimization.usage import Spent, Usage
 
 ANSWER: dict[str, Any] = {
     "outputs": ["yes"],

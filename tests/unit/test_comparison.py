@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bespoke_workers.optimization.comparison import LUCK, Score, compare, leads
-from bespoke_workers.optimization.luck import chance
+from bespoke_workers.optimization.judging.comparison import LUCK, Score, compare, leads
+from bespoke_workers.optimization.judging.luck import chance
 
 FALSE_PROMOTIONS = 0.11
 """The share of programs as good as the one in use that are promoted; docs/decisions/0028."""

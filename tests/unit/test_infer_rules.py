@@ -5,7 +5,7 @@ from typing import Any
 
 import dspy
 
-from bespoke_workers.optimization.optimizers import compile_program
+from bespoke_workers.optimization.optimizers.optimizers import compile_program
 from bespoke_workers.programs import registry
 from bespoke_workers.programs import state as states
 from tests.two_predictors import NAME, Triage

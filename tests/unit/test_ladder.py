@@ -6,9 +6,9 @@ import pytest
 
 from bespoke_schemas.optimization import FINETUNES, Optimizer
 from bespoke_workers.errors import Misconfigured, Refused
-from bespoke_workers.optimization import choices
-from bespoke_workers.optimization.ladder import ORDER, Rung, ladder, roughly
-from bespoke_workers.optimization.tiers import Band, Table
+from bespoke_workers.optimization.choosing import choices
+from bespoke_workers.optimization.choosing.ladder import ORDER, Rung, ladder, roughly
+from bespoke_workers.optimization.choosing.tiers import Band, Table
 
 
 def names(examples: int, own: Rung | None = None, **options: Any) -> list[str]:

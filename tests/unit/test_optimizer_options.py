@@ -6,7 +6,7 @@ import pytest
 
 from bespoke_schemas.optimization import Optimizer, OptimizeUser
 from bespoke_workers.errors import Refused
-from bespoke_workers.optimization import options
+from bespoke_workers.optimization.choosing import options
 
 
 @pytest.mark.parametrize(

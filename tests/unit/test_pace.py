@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bespoke_workers.errors import Cancelled
-from bespoke_workers.optimization import gate, lm_cache
 from bespoke_workers.optimization.budget import Budget
-from bespoke_workers.optimization.gate import PATIENCE_SECONDS, RETRIES, Gate
-from bespoke_workers.optimization.lm_cache import ContextCache, JobCache
-from bespoke_workers.optimization.pace import (
+from bespoke_workers.optimization.language_model import gate, lm_cache
+from bespoke_workers.optimization.language_model.gate import PATIENCE_SECONDS, RETRIES, Gate
+from bespoke_workers.optimization.language_model.lm_cache import ContextCache, JobCache
+from bespoke_workers.optimization.language_model.pace import (
     LONGEST_BACKOFF_SECONDS,
     Admission,
     LocalPace,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bespoke_workers.errors import Misconfigured
-from bespoke_workers.optimization.prices import Price, Prices, packaged
+from bespoke_workers.optimization.language_model.prices import Price, Prices, packaged
 from bespoke_workers.settings import Settings
 
 KNOWN = "openai/gpt-4o-mini"

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bespoke_workers.optimization.judging import _left_clean
-from bespoke_workers.optimization.optimizers import Compiled
+from bespoke_workers.optimization.judging.judging import _left_clean
+from bespoke_workers.optimization.optimizers.optimizers import Compiled
 from bespoke_workers.optimization.stopping import Stopped
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bespoke_workers.optimization.split import crossed, held_out_count, split
+from bespoke_workers.optimization.judging.split import crossed, held_out_count, split
 
 
 def numbered(count: int) -> list[dict[str, int]]:

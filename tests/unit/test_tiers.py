@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bespoke_schemas.optimization import Optimizer
 from bespoke_workers import configuration
 from bespoke_workers.errors import Misconfigured, Refused
-from bespoke_workers.optimization.tiers import RECOMMENDED, STANDARD, Table
+from bespoke_workers.optimization.choosing.tiers import RECOMMENDED, STANDARD, Table
 from bespoke_workers.settings import Settings
 
 OWN = [

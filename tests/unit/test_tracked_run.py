@@ -12,7 +12,7 @@ from bespoke_workers.cli import preflight
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.observe import events
-from bespoke_workers.optimization.tracked_run import tracked_run
+from bespoke_workers.optimization.tracking.tracked_run import tracked_run
 from bespoke_workers.settings import Settings
 
 BEGAN = datetime(2026, 7, 1, 12, tzinfo=UTC)

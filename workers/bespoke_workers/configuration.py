@@ -15,8 +15,8 @@ from bespoke_workers import settings
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.keys import MEMBERS, UNACKED
 from bespoke_workers.memories.defaults import Defaults
-from bespoke_workers.optimization.prices import Prices
-from bespoke_workers.optimization.tiers import FINETUNING, TABLES, Table
+from bespoke_workers.optimization.choosing.tiers import FINETUNING, TABLES, Table
+from bespoke_workers.optimization.language_model.prices import Prices
 
 RUN_OPTIMIZATION = "bespoke.optimization.run"
 REAP = "bespoke.upkeep.reap"
@@ -109,7 +109,7 @@ def check_tiers(config: settings.Settings) -> None:
             "set it to openai or local, or give the tier another optimizer"
         )
     if table not in (*TABLES.values(), FINETUNING) and any(band.options for band in table.bands):
-        from bespoke_workers.optimization import choices
+        from bespoke_workers.optimization.choosing import choices
 
         choices.check_table(table)
 

@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from bespoke_workers.memories.rounds import Rounds
     from bespoke_workers.memories.safeguard_pruning import SafeguardPruning
     from bespoke_workers.memories.store import Memories
-    from bespoke_workers.optimization.all_tiers import AllTiers
-    from bespoke_workers.optimization.batch_records import BatchRecords
-    from bespoke_workers.optimization.batches import Batches
+    from bespoke_workers.optimization.batches.all_tiers import AllTiers
+    from bespoke_workers.optimization.batches.batch_records import BatchRecords
+    from bespoke_workers.optimization.batches.batches import Batches
+    from bespoke_workers.optimization.batches.pausing import Pausing
     from bespoke_workers.optimization.cancellation import Cancellation
+    from bespoke_workers.optimization.choosing.given_tiers import GivenTiers
     from bespoke_workers.optimization.finetuning.removal import Removal
-    from bespoke_workers.optimization.given_tiers import GivenTiers
+    from bespoke_workers.optimization.language_model.pace import Pace
     from bespoke_workers.optimization.optimization import Optimization
-    from bespoke_workers.optimization.pace import Pace
-    from bespoke_workers.optimization.pausing import Pausing
     from bespoke_workers.optimization.reoptimization import Reoptimization
     from bespoke_workers.optimization.spending import SpendingRecords
-    from bespoke_workers.optimization.tracking import Tracking
+    from bespoke_workers.optimization.tracking.tracking import Tracking
     from bespoke_workers.programs.bundles import Bundles
     from bespoke_workers.programs.catalogue import Catalogue
     from bespoke_workers.programs.changing import Changing
@@ -267,8 +267,8 @@ class Runtime:
 
     def _pace(self) -> "Pace | None":
         """How often all workers together call the language model, if one is set."""
-        from bespoke_workers.optimization import lm
-        from bespoke_workers.optimization.shared_pace import SharedPace
+        from bespoke_workers.optimization.language_model import lm
+        from bespoke_workers.optimization.language_model.shared_pace import SharedPace
 
         model, api_base = self.settings.lm, self.settings.lm_api_base
         if not model:
@@ -278,28 +278,28 @@ class Runtime:
     @cached_property
     def batches(self) -> "Batches":
         """The optimization of whole tiers."""
-        from bespoke_workers.optimization.batches import Batches
+        from bespoke_workers.optimization.batches.batches import Batches
 
         return Batches(self.database, self.settings, self.outbox)
 
     @cached_property
     def all_tiers(self) -> "AllTiers":
         """A batch for every tier at once."""
-        from bespoke_workers.optimization.all_tiers import AllTiers
+        from bespoke_workers.optimization.batches.all_tiers import AllTiers
 
         return AllTiers(self.database, self.settings, self.outbox)
 
     @cached_property
     def pausing(self) -> "Pausing":
         """How batches are paused."""
-        from bespoke_workers.optimization.pausing import Pausing
+        from bespoke_workers.optimization.batches.pausing import Pausing
 
         return Pausing(self.database, self.batches)
 
     @cached_property
     def batch_records(self) -> "BatchRecords":
         """What batches there are, and how far they are."""
-        from bespoke_workers.optimization.batch_records import BatchRecords
+        from bespoke_workers.optimization.batches.batch_records import BatchRecords
 
         return BatchRecords(self.database)
 
@@ -313,14 +313,14 @@ class Runtime:
     @cached_property
     def given_tiers(self) -> "GivenTiers":
         """Tiers that users are given by hand."""
-        from bespoke_workers.optimization.given_tiers import GivenTiers
+        from bespoke_workers.optimization.choosing.given_tiers import GivenTiers
 
         return GivenTiers(self.database, self.settings)
 
     @cached_property
     def tracking(self) -> "Tracking":
         """What MLflow is told."""
-        from bespoke_workers.optimization.tracking import Tracking
+        from bespoke_workers.optimization.tracking.tracking import Tracking
 
         return Tracking(self.database, self.settings)
 

@@ -39,7 +39,7 @@ def check_broker(settings: Settings) -> None:
 def check_tracking(settings: Settings) -> None:
     """Raise Misconfigured where MLflow is to be told of optimizations and cannot be."""
     if settings.mlflow() is not None:
-        from bespoke_workers.optimization import mlflow_server
+        from bespoke_workers.optimization.tracking import mlflow_server
 
         mlflow_server.require()
 

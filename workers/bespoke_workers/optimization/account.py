@@ -11,9 +11,9 @@ from sqlmodel import col
 
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
+from bespoke_workers.optimization.language_model.usage import FIGURES, Spent, Usage
 from bespoke_workers.optimization.leases import Claim
 from bespoke_workers.optimization.stopping import Stop
-from bespoke_workers.optimization.usage import FIGURES, Spent, Usage
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bespoke_workers.optimization.usage import Spent
+from bespoke_workers.optimization.language_model.usage import Spent
 
 Limit = Literal["lm_calls", "tokens", "usd", "seconds"]
 

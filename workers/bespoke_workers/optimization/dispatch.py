@@ -15,7 +15,7 @@ from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import Cancelled, Parked
-from bespoke_workers.optimization.held import is_held
+from bespoke_workers.optimization.batches.held import is_held
 from bespoke_workers.optimization.leases import WHILE_IT_RAN
 from bespoke_workers.optimization.one_at_a_time import another_runs
 from bespoke_workers.outbox import Outbox

@@ -21,10 +21,10 @@ from bespoke_schemas.optimization import Choice, Optimized
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import BespokeError, Cancelled
-from bespoke_workers.optimization.held import is_held
+from bespoke_workers.optimization.batches.held import is_held
+from bespoke_workers.optimization.language_model.usage import FIGURES, Spent
 from bespoke_workers.optimization.one_at_a_time import another_runs
 from bespoke_workers.optimization.stopping import LostLease
-from bespoke_workers.optimization.usage import FIGURES, Spent
 
 WHILE_IT_RAN = "cancelled while it ran"
 NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})

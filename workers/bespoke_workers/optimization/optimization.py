@@ -12,19 +12,20 @@ from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.learning.examples import Examples
-from bespoke_workers.optimization import lm_cache_folders, shared_answers
+from bespoke_workers.optimization import shared_answers
 from bespoke_workers.optimization.answers import ENDED, Answers
-from bespoke_workers.optimization.batch_statements import IN_VAIN
-from bespoke_workers.optimization.batches import Batches
+from bespoke_workers.optimization.batches.batch_statements import IN_VAIN
+from bespoke_workers.optimization.batches.batches import Batches
+from bespoke_workers.optimization.choosing.tiers import Table
 from bespoke_workers.optimization.dispatch import Dispatch
 from bespoke_workers.optimization.finetuning import choosing
 from bespoke_workers.optimization.finetuning.removal import Removal
+from bespoke_workers.optimization.language_model import lm_cache_folders
+from bespoke_workers.optimization.language_model.lm import rate
+from bespoke_workers.optimization.language_model.pace import LocalPace, Pace
+from bespoke_workers.optimization.language_model.prices import Prices
+from bespoke_workers.optimization.language_model.usage import FIGURES
 from bespoke_workers.optimization.leases import Claim, Leases
-from bespoke_workers.optimization.lm import rate
-from bespoke_workers.optimization.pace import LocalPace, Pace
-from bespoke_workers.optimization.prices import Prices
-from bespoke_workers.optimization.tiers import Table
-from bespoke_workers.optimization.usage import FIGURES
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs.library import Library
 from bespoke_workers.settings import Settings
@@ -127,7 +128,7 @@ class Optimization:
         if payload.tier is not None:
             Table.from_settings(self._settings).band(payload.tier)
         if payload.optimizer is not None:
-            from bespoke_workers.optimization import choices
+            from bespoke_workers.optimization.choosing import choices
 
             choices.check(payload.optimizer, payload.options)
         if payload.optimizer == FINETUNES:

@@ -15,9 +15,9 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner, ProgramVersion, UserModel
 from bespoke_workers.observe import events
 from bespoke_workers.optimization.account import Account, Growth
+from bespoke_workers.optimization.language_model.usage import Spent
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.run import Improvement
-from bespoke_workers.optimization.usage import Spent
 from bespoke_workers.programs import state
 from bespoke_workers.programs.library import Library
 

@@ -17,8 +17,8 @@ from bespoke_schemas.optimization import OptimizeUser, Tier
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Learner, OptimizationJob
+from bespoke_workers.optimization.choosing.tiers import Table
 from bespoke_workers.optimization.dispatch import Dispatch
-from bespoke_workers.optimization.tiers import Table
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.settings import Settings
 

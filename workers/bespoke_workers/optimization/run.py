@@ -8,20 +8,20 @@ import dspy
 
 from bespoke_schemas.optimization import AUTO, Candidate, Choice, Optimizer
 from bespoke_workers.errors import Refused
-from bespoke_workers.optimization import gate, lm_cache
-from bespoke_workers.optimization.climbing import Climb
-from bespoke_workers.optimization.comparison import Comparison, compare
-from bespoke_workers.optimization.gate import Gate
-from bespoke_workers.optimization.judging import THREADS, Judge, is_crossed
-from bespoke_workers.optimization.knn import Vectors
-from bespoke_workers.optimization.ladder import Ladder
-from bespoke_workers.optimization.lm import CALL_SECONDS
-from bespoke_workers.optimization.lm_cache import JobCache
-from bespoke_workers.optimization.pace import Pace
+from bespoke_workers.optimization.choosing.climbing import Climb
+from bespoke_workers.optimization.choosing.ladder import Ladder
+from bespoke_workers.optimization.judging.comparison import Comparison, compare
+from bespoke_workers.optimization.judging.judging import THREADS, Judge, is_crossed
+from bespoke_workers.optimization.judging.split import Fields
+from bespoke_workers.optimization.language_model import gate, lm_cache
+from bespoke_workers.optimization.language_model.gate import Gate
+from bespoke_workers.optimization.language_model.lm import CALL_SECONDS
+from bespoke_workers.optimization.language_model.lm_cache import JobCache
+from bespoke_workers.optimization.language_model.pace import Pace
+from bespoke_workers.optimization.language_model.usage import Usage
+from bespoke_workers.optimization.optimizers.knn import Vectors
 from bespoke_workers.optimization.silence import silenced
-from bespoke_workers.optimization.split import Fields
 from bespoke_workers.optimization.stopping import Stop, Stopped
-from bespoke_workers.optimization.usage import Usage
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.programs.registry import Program
 

@@ -18,8 +18,8 @@ from sqlmodel import col, select
 
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import LmAnswers, OptimizationJob
-from bespoke_workers.optimization import lm_cache_folders
 from bespoke_workers.optimization.answers import ENDED
+from bespoke_workers.optimization.language_model import lm_cache_folders
 from bespoke_workers.optimization.leases import Claim
 
 LOOK_SECONDS: Final = 1.0

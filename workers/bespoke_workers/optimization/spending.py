@@ -8,8 +8,8 @@ from sqlmodel import col
 from bespoke_schemas.optimization import Spending, SpendingLine, Spent
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, OptimizationJob
-from bespoke_workers.optimization.batch_statements import IN_VAIN
-from bespoke_workers.optimization.usage import FIGURES
+from bespoke_workers.optimization.batches.batch_statements import IN_VAIN
+from bespoke_workers.optimization.language_model.usage import FIGURES
 
 ALL: Final = "all"
 """The key of the sum of everything."""

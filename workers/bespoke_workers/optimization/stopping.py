@@ -5,7 +5,7 @@ import time
 
 from bespoke_workers.errors import Permanent
 from bespoke_workers.optimization.budget import Budget, Limit
-from bespoke_workers.optimization.usage import Usage, current_call
+from bespoke_workers.optimization.language_model.usage import Usage, current_call
 
 
 class OutOfBudget(Permanent):

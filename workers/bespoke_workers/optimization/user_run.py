@@ -19,29 +19,30 @@ from bespoke_workers.errors import Cancelled, Permanent, Refused, Transient, Une
 from bespoke_workers.learning.embeddings import ExampleEmbeddings
 from bespoke_workers.learning.examples import Examples
 from bespoke_workers.observe import events, logging
-from bespoke_workers.optimization import lm, lm_cache_folders, one_at_a_time
+from bespoke_workers.optimization import one_at_a_time
 from bespoke_workers.optimization.account import Account
 from bespoke_workers.optimization.budget import Budget
 from bespoke_workers.optimization.checkpoints import RunCheckpoints
+from bespoke_workers.optimization.choosing.ladder import Ladder, Rung
+from bespoke_workers.optimization.choosing.ladder import ladder as ladder_of
+from bespoke_workers.optimization.choosing.tiers import FEWEST_EXAMPLES, Table
 from bespoke_workers.optimization.finetuning import choosing
 from bespoke_workers.optimization.finetuning.compiling import Tuning, tuning
 from bespoke_workers.optimization.finetuning.rows import Rows
 from bespoke_workers.optimization.finetuning.trainer import Trainer
-from bespoke_workers.optimization.ladder import Ladder, Rung
-from bespoke_workers.optimization.ladder import ladder as ladder_of
+from bespoke_workers.optimization.language_model import lm, lm_cache_folders
+from bespoke_workers.optimization.language_model.lm_cache import JobCache
+from bespoke_workers.optimization.language_model.pace import Pace
+from bespoke_workers.optimization.language_model.prices import Prices
+from bespoke_workers.optimization.language_model.usage import Usage
 from bespoke_workers.optimization.leases import Claim, Leases
-from bespoke_workers.optimization.lm_cache import JobCache
-from bespoke_workers.optimization.optimizers import needs_vectors
-from bespoke_workers.optimization.pace import Pace
-from bespoke_workers.optimization.prices import Prices
+from bespoke_workers.optimization.optimizers.optimizers import needs_vectors
 from bespoke_workers.optimization.publication import Material, Publication
 from bespoke_workers.optimization.run import Assignment, Improvement, improve
 from bespoke_workers.optimization.shared_answers import SharedAnswers
 from bespoke_workers.optimization.snapshots import Snapshots
 from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.supervision import Supervision
-from bespoke_workers.optimization.tiers import FEWEST_EXAMPLES, Table
-from bespoke_workers.optimization.usage import Usage
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs.library import Library

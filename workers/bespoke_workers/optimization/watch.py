@@ -8,9 +8,9 @@ from typing import Any
 from dspy.utils.callback import BaseCallback
 
 from bespoke_schemas.jobs import Progress
+from bespoke_workers.optimization.language_model.usage import Usage
 from bespoke_workers.optimization.snapshots import Snapshots
 from bespoke_workers.optimization.stopping import Stop
-from bespoke_workers.optimization.usage import Usage
 
 
 class Watch(BaseCallback):  # type: ignore[misc]  # dspy ships no types

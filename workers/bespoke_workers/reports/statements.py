@@ -30,8 +30,8 @@ from bespoke_workers.database.tables import (
     OptimizationJob,
     ProgramVersion,
 )
+from bespoke_workers.optimization.language_model.usage import FIGURES
 from bespoke_workers.optimization.spending import TIER
-from bespoke_workers.optimization.usage import FIGURES
 
 POINTS: Final = 500
 """Versions of one user that are plotted, the newest."""

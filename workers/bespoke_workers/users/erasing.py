@@ -20,7 +20,7 @@ from bespoke_schemas.jobs import Progress
 from bespoke_workers.database.engine import Database
 from bespoke_workers.errors import Cancelled
 from bespoke_workers.observe import events
-from bespoke_workers.optimization import lm_cache_folders
+from bespoke_workers.optimization.language_model import lm_cache_folders
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.storage.places import Storage
 from bespoke_workers.users import erasure_record, erasure_rows

@@ -16,9 +16,9 @@ from dspy.teleprompt.bootstrap_trace import bootstrap_trace_data
 
 from bespoke_schemas.program_state import predictors
 from bespoke_workers.errors import Refused
-from bespoke_workers.optimization import metrics
 from bespoke_workers.optimization.finetuning.provider import Line
-from bespoke_workers.optimization.metrics import Metric
+from bespoke_workers.optimization.judging import metrics
+from bespoke_workers.optimization.judging.metrics import Metric
 
 Calls = list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]
 """Calls of predictors: the predictor's name, inputs, outputs."""

@@ -1,0 +1,1 @@
+"""A whole tier, night after night: planned, held, budgeted, told."""

@@ -1,0 +1,1 @@
+"""How a run calls its language model: paced, cached, counted and priced."""

@@ -1,0 +1,1 @@
+"""The optimizers, each built fresh for one run."""

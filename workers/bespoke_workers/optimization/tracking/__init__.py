@@ -1,0 +1,1 @@
+"""Telling an MLflow server of runs that have ended."""
