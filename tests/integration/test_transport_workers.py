@@ -21,6 +21,7 @@ from tests.nodes.worker import WorkerContainer
 
 APP = "tests.integration.claiming_app"
 QUICK = {"visibility_timeout": 1, "unacked_restore_interval": 0.3}
+LONGER = 3  # seconds of a timeout that no stall of a busy machine outlasts
 KILLS = 40
 TASKS = 2400
 
@@ -128,9 +129,9 @@ def test_no_kill_of_a_busy_worker_loses_a_message(broker_url: str, store: Any, a
 def test_a_task_longer_than_the_timeout_runs_once(
     store: Any, app: Celery, start: StartClaimer
 ) -> None:
-    start()
-    start()
-    send(app, "hold", (1, 4))
+    start(visibility_timeout=LONGER)
+    start(visibility_timeout=LONGER)
+    send(app, "hold", (1, 2 * LONGER))
 
     wait_until(lambda: ran(store)[1] and settled(store), "the long task done")
 
@@ -140,9 +141,9 @@ def test_a_task_longer_than_the_timeout_runs_once(
 def test_a_task_longer_than_the_timeout_runs_once_in_the_loop_too(
     store: Any, app: Celery, start: StartClaimer
 ) -> None:
-    start(pool="solo", tasks_in_loop=True)
-    start(pool="solo", tasks_in_loop=True)
-    send(app, "hold", (1, 4))
+    start(pool="solo", tasks_in_loop=True, visibility_timeout=LONGER)
+    start(pool="solo", tasks_in_loop=True, visibility_timeout=LONGER)
+    send(app, "hold", (1, 2 * LONGER))
 
     wait_until(lambda: ran(store)[1] and settled(store), "the long task done")
 

@@ -7,7 +7,6 @@ found again although the worker died before it could write down the provider's o
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from itertools import islice
 from typing import Any, Final
 from uuid import UUID
@@ -44,11 +43,12 @@ class OpenAIProvider:
     def __init__(self, endpoint: Endpoint, base_model: str) -> None:
         self._endpoint = endpoint
         self.base_model = base_model
+        self._client: openai.OpenAI
         self.api_base: str | None = endpoint.api_base
 
     def begin(self, training: Training, begun: Begun, note: Note) -> Begun:
         """Upload the calls and start the training, each unless it is there."""
-        with self._translated():
+        with self._asking():
             file_id = begun.file_id or self._found_file(training.job_id) or self._upload(training)
             note(Begun(file_id, begun.remote_id))
             job = None if begun.remote_id else self._found_job(training.job_id)
@@ -58,7 +58,7 @@ class OpenAIProvider:
 
     def look(self, training: Training, begun: Begun) -> Trained | None:
         """Ask how far the training is."""
-        with self._translated():
+        with self._asking():
             job = self._client.fine_tuning.jobs.retrieve(str(begun.remote_id))
         if job.status == "succeeded" and job.fine_tuned_model:
             return Trained(job.fine_tuned_model, job.trained_tokens)
@@ -68,8 +68,8 @@ class OpenAIProvider:
 
     def remove(self, leftover: Leftover) -> None:
         """Cancel the training if it goes on, and delete the model and the file."""
-        jobs = self._client.fine_tuning.jobs
-        with self._translated():
+        with self._asking():
+            jobs = self._client.fine_tuning.jobs
             job = self._left_job(leftover)
             if job is not None and job.status not in ENDED:
                 with suppress(openai.BadRequestError):  # it ended by itself meanwhile
@@ -83,16 +83,6 @@ class OpenAIProvider:
             if file_id:
                 with suppress(openai.NotFoundError):
                     self._client.files.delete(file_id)
-
-    @cached_property
-    def _client(self) -> openai.OpenAI:
-        # Whoever calls it tries again, and looks first for what an answer that was lost began.
-        return openai.OpenAI(
-            api_key=self._endpoint.key,
-            base_url=self._endpoint.api_base,
-            max_retries=0,
-            timeout=SECONDS,
-        )
 
     def _upload(self, training: Training) -> str:
         named = (_file_name(training.job_id), training.content)
@@ -125,11 +115,19 @@ class OpenAIProvider:
             return None
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Make the client's errors ours: none of their texts is told, which may quote examples."""
+    def _asking(self) -> Iterator[None]:
+        """Open the client, close its connections at the end, and make its errors ours.
+
+        None of their texts is told, which may quote examples.
+        """
         base = self._endpoint.api_base
+        # Whoever calls it tries again, and looks first for what an answer that was lost began.
+        client = openai.OpenAI(
+            api_key=self._endpoint.key, base_url=base, max_retries=0, timeout=SECONDS
+        )
         try:
-            yield
+            with client as self._client:
+                yield
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise Misconfigured(
                 f"BESPOKE_FINETUNE_API_KEY: {base} refused the key ({error.status_code}); set it "
