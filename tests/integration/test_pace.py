@@ -17,8 +17,20 @@ from tests.nodes.waiting import wait_until
 MODEL = "openai/standin"
 
 
+opened: list[SharedPace] = []
+
+
 def pace(url: str, rate: Rate, model: str = MODEL) -> SharedPace:
-    return SharedPace(url, model, "http://127.0.0.1:1/v1", rate)
+    opened.append(SharedPace(url, model, "http://127.0.0.1:1/v1", rate))
+    return opened[-1]
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Close what a test has opened."""
+    yield
+    while opened:
+        opened.pop().close()
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bespoke_workers.optimization.cancellation import Cancellation
     from bespoke_workers.optimization.choosing.given_tiers import GivenTiers
     from bespoke_workers.optimization.finetuning.removal import Removal
-    from bespoke_workers.optimization.language_model.pace import Pace
+    from bespoke_workers.optimization.language_model.shared_pace import SharedPace
     from bespoke_workers.optimization.optimization import Optimization
     from bespoke_workers.optimization.reoptimization import Reoptimization
     from bespoke_workers.optimization.spending import SpendingRecords
@@ -88,6 +88,9 @@ class Runtime:
         self._runner.run(_stop_the_others())
         if "database" in self.__dict__:
             self._runner.run(self.database.close())
+        pace = self.__dict__.get("pace")
+        if pace is not None:
+            pace.close()
         self._runner.close()
 
     @cached_property
@@ -262,10 +265,11 @@ class Runtime:
         from bespoke_workers.optimization.optimization import Optimization
 
         return Optimization(
-            self.database, self.settings, self.outbox, self.programs, self.examples, self._pace()
+            self.database, self.settings, self.outbox, self.programs, self.examples, self.pace
         )
 
-    def _pace(self) -> "Pace | None":
+    @cached_property
+    def pace(self) -> "SharedPace | None":
         """How often all workers together call the language model, if one is set."""
         from bespoke_workers.optimization.language_model import lm
         from bespoke_workers.optimization.language_model.shared_pace import SharedPace

@@ -127,6 +127,11 @@ class SharedPace:
         self._refused = self._redis.register_script(_REFUSED)
         self._settle = self._redis.register_script(_SETTLE)
 
+    def close(self) -> None:
+        """Close the connections to Redis."""
+        self._redis.close()
+        self._redis.connection_pool.disconnect()
+
     def admit(self) -> Admission:
         """Give a call its moment among those of all workers."""
         return self._ask(self._admit_together, self._admit_alone)
