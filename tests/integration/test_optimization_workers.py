@@ -58,7 +58,7 @@ def test_an_application_watches_an_optimization_and_gets_its_result(
     teach(client, "ada", 210)
     job = optimize(client, "ada")
     seen = list(job.watch())
-    assert {progress.step for progress in seen} >= {"scoring the version in use", "MIPROv2"}
+    assert "MIPROv2" in {progress.step for progress in seen}
     calls = [progress.lm_calls for progress in seen]
     assert calls == sorted(calls)
     optimized = job.result(SECONDS)
