@@ -41,6 +41,8 @@ def test_a_changed_setting_embeds_anew_once_and_serves_meanwhile(
     asked = tmp_path / "asked"
     asked.touch()
     env = {"PYTHONPATH": str(tmp_path), "ASKED": str(asked), "PAUSE": "1", "BESPOKE_LEASE_S": "2"}
+    # The compaction after the change would prune what no search has found yet.
+    env["BESPOKE_LOW_ACCESS_THRESHOLD"] = "0"
     before = start_worker(env=env | {"BESPOKE_EMBEDDER": "embedders:first"})
     texts = [f"memory {number}" for number in range(COUNT)]
     said = [{"content": text} for text in texts]
