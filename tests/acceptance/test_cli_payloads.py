@@ -7,12 +7,15 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 import redis
 
+from examples.support_desk.standin_lm import standin_process
 from tests.acceptance.commands import PASSWORD, Bespoke
 from tests.conftest import StartWorker
 from tests.nodes.waiting import SECONDS, wait_until
@@ -25,6 +28,13 @@ def bespoke(tmp_path: Path, bespoke_env: dict[str, str]) -> Bespoke:
     made = Bespoke(tmp_path)
     made.env = bespoke_env
     return made
+
+
+@pytest.fixture
+def slow_lm() -> Iterator[str]:
+    """The URL of a stand-in with which each step lasts longer than a look at how far a run is."""
+    with standin_process(timedelta(seconds=0.5)) as url:
+        yield url
 
 
 def in_terminal(env: dict[str, str], *arguments: str) -> tuple[int, str, str]:
@@ -91,9 +101,13 @@ def test_a_refusal_is_one_line_with_the_reason(bespoke: Bespoke, start_worker: S
 
 
 def test_an_optimization_is_followed_by_a_bar(
-    bespoke: Bespoke, start_worker: StartWorker, learning_env: dict[str, str], tmp_path: Path
+    bespoke: Bespoke,
+    start_worker: StartWorker,
+    learning_env: dict[str, str],
+    slow_lm: str,
+    tmp_path: Path,
 ) -> None:
-    start_worker("programs,optimization", env=learning_env)
+    start_worker("programs,optimization", env={**learning_env, "BESPOKE_LM_API_BASE": slow_lm})
     lines = tmp_path / "examples.jsonl"
     labels = [("Where is my parcel?", "lost"), ("I was charged twice", "money")]
     lines.write_text(

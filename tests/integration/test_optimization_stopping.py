@@ -64,7 +64,7 @@ class Slowing:
                 self.asked += 1
                 self.slow = self.asked > self._left
             if self.slow:
-                time.sleep(SLOW_SECONDS)
+                time.sleep(SLOW_SECONDS)  # a model that takes so long
         return answers.answer(prompt)
 
     async def is_slow(self) -> bool:

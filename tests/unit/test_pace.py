@@ -18,17 +18,16 @@ from dspy.utils.exceptions import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bespoke_workers.backoff import LONGEST_SECONDS, backoff_seconds
 from bespoke_workers.errors import Cancelled
 from bespoke_workers.optimization.budget import Budget
 from bespoke_workers.optimization.language_model import gate, lm_cache
 from bespoke_workers.optimization.language_model.gate import PATIENCE_SECONDS, RETRIES, Gate
 from bespoke_workers.optimization.language_model.lm_cache import ContextCache, JobCache
 from bespoke_workers.optimization.language_model.pace import (
-    LONGEST_BACKOFF_SECONDS,
     Admission,
     LocalPace,
     Rate,
-    backoff_seconds,
 )
 from bespoke_workers.optimization.stopping import Stop, Stopped
 
@@ -124,7 +123,7 @@ def test_a_back_off_doubles_up_to_a_minute_and_is_spread() -> None:
     longest = [backoff_seconds(failures, lambda: 1.0) for failures in range(1, 20)]
     shortest = [backoff_seconds(failures, lambda: 0.0) for failures in range(1, 20)]
     assert longest[:5] == [1, 2, 4, 8, 16]
-    assert max(longest) == LONGEST_BACKOFF_SECONDS
+    assert max(longest) == LONGEST_SECONDS
     assert shortest == [one / 2 for one in longest]
 
 

@@ -7,7 +7,6 @@ a worker dies the message comes back; the database sees to it that the effect do
 """
 
 import os
-import random
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -25,6 +24,7 @@ from bespoke_schemas import Payload, Result
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
 from bespoke_workers import orphans, revoking, settings
+from bespoke_workers.backoff import backoff_seconds
 from bespoke_workers.configuration import (
     GO_ON,
     REEMBED,
@@ -45,10 +45,6 @@ from bespoke_workers.observe import events, logging
 
 if TYPE_CHECKING:
     from bespoke_workers.runtime import Runtime
-
-RETRY_CAP_SECONDS = 60.0
-RETRY_DOUBLINGS = 6
-"""After these the cap is reached; an outage of a day would else overflow the power."""
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT", bound=Result)
@@ -262,8 +258,7 @@ def _job(task: Task[Any, Any], perform: Callable[["Runtime"], OutcomeT]) -> Outc
 
 def _again(task: Task[Any, Any], error: BespokeError) -> Exception:
     """Send the job again for later; it is never given up, since an outage is not its fault."""
-    doubled = 2.0 ** min(task.request.retries, RETRY_DOUBLINGS)
-    delay = min(doubled, RETRY_CAP_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, guards nothing
+    delay = backoff_seconds(task.request.retries + 1)
     _log.warning("try again", reason=str(error), delay_s=round(delay, 1))
     try:
         # Without a kwargsrepr of ours, Celery makes one of the contents, and Flower shows it.

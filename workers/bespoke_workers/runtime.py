@@ -4,11 +4,9 @@ A runtime belongs to the process that made it: the asyncpg engine and FAISS do n
 a fork, so ``current()`` makes a new one in each child at its first job.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Coroutine
-from contextvars import copy_context
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +16,8 @@ from bespoke_workers import modules
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.job_records import JobRecords
 from bespoke_workers.database.retention import Retention
-from bespoke_workers.errors import BespokeError, Permanent
+from bespoke_workers.errors import BespokeError
+from bespoke_workers.loop import Loop
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.settings import Settings
 
@@ -72,26 +71,24 @@ class Runtime:
     def __init__(self, settings: Settings, outbox: Outbox) -> None:
         self.settings = settings
         self.outbox = outbox
-        self._runner = asyncio.Runner()
+        self._loop = Loop()
 
     def run(self, work: Coroutine[object, object, T], *, seconds: float | None = None) -> T:
         """Run ``work`` on this process's loop and return its result.
 
-        Raises Permanent if it takes longer than ``seconds``; it is cancelled and awaited
-        first, so that no connection stays checked out.
+        Raises Permanent if it takes longer than ``seconds``.
         """
-        # A runner keeps the context of its first job, whose id every log line would carry.
-        return self._runner.run(_bounded(work, seconds), context=copy_context())
+        return self._loop.run(work, seconds=seconds)
 
     def close(self) -> None:
         """Stop what a signal has interrupted, then close the connections and the loop."""
-        self._runner.run(_stop_the_others())
+        self._loop.stop_jobs()
         if "database" in self.__dict__:
-            self._runner.run(self.database.close())
+            self._loop.run(self.database.close())
         pace = self.__dict__.get("pace")
         if pace is not None:
             pace.close()
-        self._runner.close()
+        self._loop.close()
 
     @cached_property
     def database(self) -> Database:
@@ -386,24 +383,6 @@ class Runtime:
     def retention(self) -> Retention:
         """How long records of jobs are kept."""
         return Retention(self.database, self.settings)
-
-
-async def _stop_the_others() -> None:
-    """Cancel and await the loop's other tasks: a run would go on calling its LM until the end."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-
-
-async def _bounded(work: Coroutine[object, object, T], seconds: float | None) -> T:
-    try:
-        async with asyncio.timeout(seconds) as deadline:
-            return await work
-    except TimeoutError:
-        if not deadline.expired():  # the work's own, of some server
-            raise
-        raise Permanent(f"stopped: the job took longer than {seconds:g} seconds") from None
 
 
 _runtime: tuple[int, Runtime] | None = None

@@ -18,7 +18,7 @@ from bespoke_workers.optimization.batches.batch_statements import IN_VAIN
 from bespoke_workers.optimization.batches.batches import Batches
 from bespoke_workers.optimization.choosing.tiers import Table
 from bespoke_workers.optimization.dispatch import Dispatch
-from bespoke_workers.optimization.finetuning import choosing
+from bespoke_workers.optimization.finetuning import providers
 from bespoke_workers.optimization.finetuning.removal import Removal
 from bespoke_workers.optimization.language_model import lm_cache_folders
 from bespoke_workers.optimization.language_model.lm import rate
@@ -132,7 +132,7 @@ class Optimization:
 
             choices.check(payload.optimizer, payload.options)
         if payload.optimizer == FINETUNES:
-            choosing.require(self._settings)
+            providers.require(self._settings)
 
     async def reap(self) -> None:
         """Send again, end, answer and top up whatever a dead worker left behind."""
@@ -179,12 +179,10 @@ class Optimization:
         """Count what a killed run paid after it last renewed its lease, as its answers tell it."""
         row = OptimizationJob
         ended_in_vain = (col(row.id) == job_id, col(row.state).in_(IN_VAIN))
+        spent = await asyncio.to_thread(lm_cache_folders.spent, self._settings.home, job_id)
+        more = {
+            name: func.greatest(getattr(row, name), figure)
+            for name, figure in zip(FIGURES, spent, strict=True)
+        }
         async with self._database.transaction() as session:
-            if (await session.exec(select(row.id).where(*ended_in_vain))).first() is None:
-                return
-            spent = await asyncio.to_thread(lm_cache_folders.spent, self._settings.home, job_id)
-            more = {
-                name: func.greatest(getattr(row, name), figure)
-                for name, figure in zip(FIGURES, spent, strict=True)
-            }
             await session.exec(update(row).where(*ended_in_vain).values(more))

@@ -15,7 +15,6 @@ from bespoke_workers.optimization.judging.judging import THREADS, Judge, is_cros
 from bespoke_workers.optimization.judging.split import Fields
 from bespoke_workers.optimization.language_model import gate, lm_cache
 from bespoke_workers.optimization.language_model.gate import Gate
-from bespoke_workers.optimization.language_model.lm import CALL_SECONDS
 from bespoke_workers.optimization.language_model.lm_cache import JobCache
 from bespoke_workers.optimization.language_model.pace import Pace
 from bespoke_workers.optimization.language_model.usage import Usage
@@ -23,6 +22,7 @@ from bespoke_workers.optimization.optimizers.knn import Vectors
 from bespoke_workers.optimization.silence import silenced
 from bespoke_workers.optimization.stopping import Stop, Stopped
 from bespoke_workers.optimization.watch import Watch
+from bespoke_workers.programs.model_endpoint import CALL_SECONDS
 from bespoke_workers.programs.registry import Program
 
 

@@ -7,7 +7,7 @@ another machine pays again for what was answered in the last second, and for not
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -52,9 +52,8 @@ class SharedAnswers:
                 .where(row.job_id == self._claim.job_id, row.user_id == self._claim.user_id)
                 .order_by(col(row.number))
             )
-            lines = [line for part in found for line in part.splitlines()]
-        self._told = {_key(line) for line in lines}
-        await asyncio.to_thread(self._add, lines)
+            parts = found.all()
+        self._told = await asyncio.to_thread(self._add, parts)
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -76,9 +75,7 @@ class SharedAnswers:
                 _log.warning("answers not shared yet", error=type(error).__name__)
 
     async def _tell(self) -> None:
-        content = await asyncio.to_thread(self._unread)
-        lines = {_key(line): line for line in content.decode().splitlines()}
-        new = {key: line for key, line in lines.items() if key not in self._told}
+        new, size = await asyncio.to_thread(self._unread)
         if new:
             async with self._database.autocommit() as connection:
                 await connection.execute(
@@ -89,24 +86,31 @@ class SharedAnswers:
                     )
                 )
         self._told.update(new)
-        self._read += len(content)
+        self._read += size
 
-    def _unread(self) -> bytes:
-        """Return the whole lines of the file that were not read yet."""
+    def _unread(self) -> tuple[dict[str, str], int]:
+        """Return what the file has that was not told, by its keys, and how many bytes that is.
+
+        Of a line that is still being written, nothing.
+        """
         with contextlib.suppress(FileNotFoundError), self._path.open("rb") as file:
             file.seek(self._read)
             whole, newline, _ = file.read().rpartition(b"\n")
-            return whole + newline
-        return b""
+            lines = {_key(line): line for line in whole.decode().splitlines()}
+            new = {key: line for key, line in lines.items() if key not in self._told}
+            return new, len(whole + newline)
+        return {}, 0
 
-    def _add(self, lines: list[str]) -> None:
-        """Add to the file what it lacks."""
+    def _add(self, parts: Iterable[str]) -> set[str]:
+        """Add to the file what it lacks of what was told; return the keys of what was."""
+        lines = {_key(line): line for part in parts for line in part.splitlines()}
         there = {_key(line) for line in lm_cache_folders.mended(self._path)}
-        missing = [f"{line}\n" for line in lines if _key(line) not in there]
+        missing = [f"{line}\n" for key, line in lines.items() if key not in there]
         if missing:
             self._path.parent.mkdir(mode=lm_cache_folders.OWNER_ONLY, parents=True, exist_ok=True)
             with self._path.open("a") as file:
                 file.writelines(missing)
+        return set(lines)
 
 
 async def remove_ended(database: Database) -> None:

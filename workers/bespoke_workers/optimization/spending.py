@@ -24,7 +24,7 @@ TIER: Final[ColumnElement[str]] = func.coalesce(
 )
 """The tier that a run ran as."""
 _KEY: Final = "spent_by"  # no column's name, which GROUP BY would take it for
-_SUMS: Final[tuple[Any, ...]] = (
+SUMS: Final[tuple[Any, ...]] = (
     func.count().label("runs"),
     func.count().filter(col(_run.state).in_(IN_VAIN)).label("failed"),
     *(
@@ -32,6 +32,7 @@ _SUMS: Final[tuple[Any, ...]] = (
         for figure in (*FIGURES, "seconds")
     ),
 )
+"""What is told of some runs: their number, how many came to nothing, and what they took."""
 
 
 class SpendingRecords:
@@ -92,14 +93,14 @@ def _asked(payload: Spending) -> ColumnElement[bool]:
 
 def _page(payload: Spending, key: ColumnElement[str]) -> Select[Any]:
     """Ask for a page of lines, and one more if there is more."""
-    asked = _of(payload, select(key.label(_KEY), *_SUMS))
+    asked = _of(payload, select(key.label(_KEY), *SUMS))
     if payload.after is not None:
         asked = asked.where(key > payload.after)
     return asked.group_by(_KEY).order_by(_KEY).limit(payload.limit + 1)
 
 
 def _total(payload: Spending) -> Select[Any]:
-    return _of(payload, select(literal(ALL).label(_KEY), *_SUMS))
+    return _of(payload, select(literal(ALL).label(_KEY), *SUMS))
 
 
 def _of(payload: Spending, asked: Select[Any]) -> Select[Any]:

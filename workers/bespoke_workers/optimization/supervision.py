@@ -14,11 +14,11 @@ from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Cancelled, Permanent
 from bespoke_workers.optimization.account import Account
 from bespoke_workers.optimization.background import in_thread
-from bespoke_workers.optimization.language_model.lm import CALL_SECONDS
 from bespoke_workers.optimization.leases import WHILE_IT_RAN, Claim, Leases, lost
 from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
+from bespoke_workers.programs.model_endpoint import CALL_SECONDS
 
 LOOK_SECONDS: Final = 1.0
 """How often a run looks whether it was cancelled."""

@@ -26,7 +26,7 @@ from bespoke_workers.optimization.checkpoints import RunCheckpoints
 from bespoke_workers.optimization.choosing.ladder import Ladder, Rung
 from bespoke_workers.optimization.choosing.ladder import ladder as ladder_of
 from bespoke_workers.optimization.choosing.tiers import FEWEST_EXAMPLES, Table
-from bespoke_workers.optimization.finetuning import choosing
+from bespoke_workers.optimization.finetuning import providers
 from bespoke_workers.optimization.finetuning.compiling import Tuning, tuning
 from bespoke_workers.optimization.finetuning.rows import Rows
 from bespoke_workers.optimization.finetuning.trainer import Trainer
@@ -249,7 +249,7 @@ class UserRun:
             return nullcontext()
         settings = self._settings
         trainer = Trainer(
-            choosing.require(settings),
+            providers.require(settings),
             UserModels(settings),
             Rows(self._database, self._leases, claim),
             claim,

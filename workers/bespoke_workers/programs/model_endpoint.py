@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 OPENAI: Final = "https://api.openai.com/v1"
 CALL_SECONDS: Final = 120.0
+"""One LM call may take this long; a stopped run waits for the calls that are under way."""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ class TierSpending(Figure):
     runs: int
     failed: int
     lm_calls: int
-    tokens: int
+    prompt_tokens: int
+    completion_tokens: int
     cost_usd: float
     unpriced_calls: int
     seconds: float

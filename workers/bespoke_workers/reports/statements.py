@@ -31,7 +31,7 @@ from bespoke_workers.database.tables import (
     ProgramVersion,
 )
 from bespoke_workers.optimization.language_model.usage import FIGURES
-from bespoke_workers.optimization.spending import TIER
+from bespoke_workers.optimization.spending import SUMS, TIER
 
 POINTS: Final = 500
 """Versions of one user that are plotted, the newest."""
@@ -94,18 +94,8 @@ def run_totals(program: str, user_id: str | None) -> Executable:
 
 def spent_by_tier(program: str, user_id: str | None) -> Executable:
     """Add up what optimizations took that were begun, by the tier that they ran as."""
-    in_vain = col(row.state).in_(("failed", "parked", "cancelled"))
     return (
-        select(
-            TIER.label("tier"),
-            func.count().label("runs"),
-            func.count().filter(in_vain).label("failed"),
-            func.sum(row.lm_calls).label("lm_calls"),
-            func.sum(row.prompt_tokens + row.completion_tokens).label("tokens"),
-            func.sum(row.cost_usd).label("cost_usd"),
-            func.sum(row.unpriced_calls).label("unpriced_calls"),
-            func.sum(row.seconds).label("seconds"),
-        )
+        select(TIER.label("tier"), *SUMS)
         .where(of_runs(program, user_id), col(row.started_at).is_not(None))
         .group_by(TIER)
         .order_by(func.sum(row.cost_usd).desc(), func.sum(row.lm_calls).desc())

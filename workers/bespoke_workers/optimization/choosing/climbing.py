@@ -10,10 +10,10 @@ from bespoke_workers.errors import Misconfigured, Permanent, Refused
 from bespoke_workers.optimization.choosing.ladder import PATIENCE, Ladder, Rung, roughly
 from bespoke_workers.optimization.judging.comparison import Comparison, Score, compare, leads, mean
 from bespoke_workers.optimization.judging.judging import Judge, Trial
-from bespoke_workers.optimization.language_model.lm import CALL_SECONDS
 from bespoke_workers.optimization.language_model.lm_cache import JobCache
 from bespoke_workers.optimization.language_model.usage import Spent
 from bespoke_workers.optimization.stopping import OutOfBudget, Stop, Stopped
+from bespoke_workers.programs.model_endpoint import CALL_SECONDS
 
 IN_USE: Final = "in use"
 BASE: Final = "base"

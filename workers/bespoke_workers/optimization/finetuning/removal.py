@@ -19,7 +19,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob, ProgramVersion, UserModel
 from bespoke_workers.errors import BespokeError, Transient
 from bespoke_workers.optimization.answers import ENDED
-from bespoke_workers.optimization.finetuning import choosing
+from bespoke_workers.optimization.finetuning import providers
 from bespoke_workers.optimization.finetuning.provider import Begun, Leftover
 from bespoke_workers.programs import model_endpoint
 from bespoke_workers.settings import Settings
@@ -99,7 +99,7 @@ class Removal:
             return [one for one, needed in await session.exec(looked_at) if not needed]
 
     async def _remove(self, row: UserModel) -> None:
-        provider = choosing.named(self._settings, row.provider)
+        provider = providers.named(self._settings, row.provider)
         if row.api_base is not None:
             model_endpoint.of_row(self._settings, row)  # its key is for no other server
         begun = Begun(row.file_id, row.remote_id)

@@ -1,7 +1,6 @@
 """One run's training: begun once, waited for, and taken up by the next worker if this one dies."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
@@ -22,8 +21,6 @@ from bespoke_workers.programs.user_models import UserModels
 FIRST_SECONDS: Final = 0.2
 LONGEST_SECONDS: Final = 20.0
 """Between two looks at a training; the time doubles from the first to this."""
-SLICE_SECONDS: Final = 0.1
-"""For which a run that waits does not see that it is to stop."""
 STATEMENT_SECONDS: Final = 60.0
 
 T = TypeVar("T")
@@ -109,14 +106,8 @@ class Trainer:
                 answer = None
             if answer is not None:
                 return answer
-            self._pause(pause)
+            self._stop.wait(pause)
             pause = min(2 * pause, LONGEST_SECONDS)
-
-    def _pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self._stop.check()
-            time.sleep(min(left, SLICE_SECONDS))
 
     def _cost(self, trained: Trained) -> float | None:
         if trained.tokens is None or self._usd_per_million is None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bespoke_workers.optimization.judging.luck import chance
+from bespoke_workers.optimization.judging.luck import EQUAL, chance
 
 Score = float | None
 """Of one held-out example, 0 … 1; None where the language model did not answer."""
@@ -18,7 +18,6 @@ worse; docs/decisions/0028 has what either finds, and how often either is wrong.
 """
 LEAD: Final = 0.5
 """Standard errors by which one program leads another: then it is better in two cases of three."""
-EQUAL: Final = 1e-9  # of means that differ by their rounding alone
 
 
 @dataclass(frozen=True)

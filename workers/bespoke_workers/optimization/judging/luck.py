@@ -17,7 +17,7 @@ ALL_UP_TO: Final = 12
 DRAWS: Final = 20_000
 """Patterns of signs drawn for more of them: a chance of 10 % is known to ± 0.2 points."""
 SEED: Final = 28  # the same scores always give the same chance
-EQUAL: Final = 1e-9  # of sums of floats that differ by their rounding alone
+EQUAL: Final = 1e-9  # of sums and means of floats that differ by their rounding alone
 
 
 def chance(differences: Sequence[float], others: Sequence[Sequence[float]] = ()) -> float:

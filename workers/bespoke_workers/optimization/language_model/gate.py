@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
-from bespoke_workers.optimization.language_model.pace import Pace, backoff_seconds
+from bespoke_workers.backoff import backoff_seconds
+from bespoke_workers.optimization.language_model.pace import Pace
+from bespoke_workers.optimization.language_model.usage import Spent
 from bespoke_workers.optimization.stopping import Stop
 
 SETTING: Final = "bespoke_gate"
@@ -46,7 +48,7 @@ class Gate:
 
     def answered(self, tokens: dict[str, Any]) -> None:
         """Count the tokens of a call that was paid for."""
-        used = sum(int(tokens.get(kind) or 0) for kind in ("prompt_tokens", "completion_tokens"))
+        used = Spent().plus(tokens, None).tokens
         self._pace.settle(self._done() or 0.0, used)
 
     def failed(self) -> None:

@@ -5,10 +5,8 @@ from typing import Any
 
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.optimization.language_model.pace import Rate
+from bespoke_workers.programs.model_endpoint import CALL_SECONDS
 from bespoke_workers.settings import Settings
-
-CALL_SECONDS = 120.0
-"""One LM call may take this long; a stopped run waits for the calls that are under way."""
 
 
 def require(settings: Settings) -> str:

@@ -5,16 +5,11 @@ nobody is overtaken for ever. Between two calls lies the longer of what the rate
 the gap that was learned from refusals.
 """
 
-import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
-
-FIRST_BACKOFF_SECONDS: Final = 1.0
-LONGEST_BACKOFF_SECONDS: Final = 60.0
-DOUBLINGS: Final = 6  # after that many, the longest back-off has been reached
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -66,12 +61,6 @@ class Pace(Protocol):
 
     def settle(self, reserved: float, used: int) -> None:
         """Count the tokens that a call took; they were ``reserved``. 0: it came to nothing."""
-
-
-def backoff_seconds(failures: int, chance: Callable[[], float] = random.random) -> float:
-    """Return how long to wait after so many failures in a row: doubled each time, and spread."""
-    longest = FIRST_BACKOFF_SECONDS * 2.0 ** min(failures - 1, DOUBLINGS)
-    return min(longest, LONGEST_BACKOFF_SECONDS) * (0.5 + chance() / 2)
 
 
 class LocalPace:

@@ -130,7 +130,6 @@ class SharedPace:
     def close(self) -> None:
         """Close the connections to Redis."""
         self._redis.close()
-        self._redis.connection_pool.disconnect()
 
     def admit(self) -> Admission:
         """Give a call its moment among those of all workers."""

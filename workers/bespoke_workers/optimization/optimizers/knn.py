@@ -14,7 +14,6 @@ import numpy as np
 from pydantic_core import to_jsonable_python
 
 from bespoke_schemas.program_state import (
-    PICKS_LIMIT,
     POOL_LIMIT,
     Embeds,
     Kind,
@@ -62,14 +61,14 @@ def compile_program(
     answered by the program: where ``metric`` accepts its answer, all that it said on the way is
     shown. Raises Refused where no predictor has fields of the examples.
     """
-    newest, picks = list(train)[-POOL_LIMIT:], min(max(k, 1), PICKS_LIMIT)
+    newest = list(train)[-POOL_LIMIT:]
     inputs = tuple(newest[0].inputs().keys())
     texts = [embedded_text(inputs, example) or "" for example in newest]
     rows = vectors.of(texts)
     labelled = [_labelled(student, example) for example in newest]
     demos = list(labelled)
     for place in range(max(0, len(newest) - max_bootstrapped_demos), len(newest)):
-        near = [labelled[other] for other in _nearest(rows, place, picks)]
+        near = [labelled[other] for other in _nearest(rows, place, k)]
         answered = _answered(student, newest[place], near, metric, metric_threshold)
         demos[place] = answered or labelled[place]
     kept = _fitting(demos, vectors.kind[1])
@@ -81,9 +80,9 @@ def compile_program(
     for name, predictor in student.named_predictors():
         places = [place for place in range(len(demos) - kept, len(demos)) if name in demos[place]]
         own = [demos[place][name] for place in places]
-        predictor.demos = own[-picks:]
+        predictor.demos = own[-k:]
         if places:
-            part = pool_part(picks, inputs, vectors.kind, own, rows[places])
+            part = pool_part(k, inputs, vectors.kind, own, rows[places])
             give_pool(predictor, Pool(part))
     return pick(student, vectors)
 
