@@ -3,16 +3,24 @@
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from bespoke_schemas import uuid7
+from bespoke_schemas.memories import Compaction
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Memory, MemorySpace
 from bespoke_workers.memories import plan
+from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.compactor import standings
-from bespoke_workers.memories.oldest_first import Evicted, evicted
+from bespoke_workers.memories.oldest_first import Evicted, evict
 from bespoke_workers.memories.policy import Policy
+from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.space import Space
+from bespoke_workers.memories.statements import statement
+from bespoke_workers.storage.places import Storage
 from tests.integration.memory_workers import in_loop, opened
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
@@ -94,21 +102,63 @@ async def write(database: Database, case: Case) -> None:
 def assert_as_planned(found: Evicted, rows: list[plan.Row], case: Case, space: Space) -> None:
     planned = plan.plan(rows, case.policy, NOW, just_stored=case.just_stored, pause=space.pause)
     assert found.gone == planned.removed == planned.size
-    assert found.report == planned.report
+    assert found.report == Compaction.model_validate(planned.report.as_dict())
     assert space.after_eviction(found.left) == space.after_compaction(planned)
 
 
+async def written(connection: Connection, archive: Archive) -> dict[str, list[Any]]:
+    """Return the ids in the user's space and archive, and the reports that are kept."""
+    asked = {
+        "there": "SELECT id FROM memory WHERE user_id = :user_id",
+        "gone": "SELECT memory_id FROM memory_archive WHERE user_id = :user_id AND reason = 'size'"
+        " AND run_id = :run_id AND removed_version = :version AND removed_at = :now",
+        "reports": "SELECT report FROM compaction_run WHERE id = :run_id AND user_id = :user_id",
+    }
+    return {
+        name: [row[0] for row in (await connection.execute(statement(sql), archive.run)).all()]
+        for name, sql in asked.items()
+    }
+
+
 @in_loop
-async def test_one_statement_removes_what_the_rule_over_rows_removes(database_url: str) -> None:
-    judged = 0
+async def test_one_statement_removes_what_the_rule_over_rows_removes(
+    database_url: str, tmp_path: Path
+) -> None:
+    judged, safeguard = 0, Safeguard(Storage(f"file://{tmp_path}"))
     async with opened(database_url) as database:
         for case in cases():
             await write(database, case)
             space = case.space()
-            async with database.direct() as connection:
+            async with database.direct_transaction() as connection:
+                archive = Archive(
+                    connection, user_id=case.user_id, run_id=uuid7(), version=space.version, now=NOW
+                )
                 rows = await standings(connection, case.user_id)
-                found = await evicted(connection, case.user_id, space, NOW, case.just_stored)
-            if found is not None:
+                found = await evict(connection, archive, space, NOW, case.just_stored, safeguard)
+                after = await written(connection, archive)
+            gone = set() if found is None else set(found.gone)
+            assert set(after["gone"]) == gone
+            assert set(after["there"]) == {row.id for row in rows} - gone
+            if found is None:
+                assert after["reports"] == []
+            else:
                 assert_as_planned(found, rows, case, space)
+                (report,) = after["reports"]
+                assert Compaction.model_validate(report) == found.report
                 judged += 1
     assert CASES // 4 < judged < CASES  # in the others, age or relevance had something to do
+
+
+@in_loop
+async def test_a_compaction_that_is_exported_first_is_left_to_the_rows(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with opened(database_url) as database:
+        case = next(one for one in cases() if len(one.memories) > one.policy.max_memories > 3)
+        await write(database, case)
+        guarding = Safeguard(Storage(f"file://{tmp_path}"), share=0.0)
+        async with database.direct_transaction() as connection:
+            archive = Archive(connection, user_id=case.user_id, run_id=uuid7(), version=1, now=NOW)
+            given = connection, archive, case.space(), NOW, ()
+            assert await evict(*given, guarding) is None
+            assert len((await written(connection, archive))["there"]) == len(case.memories)

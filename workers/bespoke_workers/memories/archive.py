@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from bespoke_schemas.memories import Compaction
@@ -29,7 +30,7 @@ class Archive:
         self.user_id = user_id
         self.run_id = run_id
         self._connection = connection
-        self._run = {"user_id": user_id, "run_id": run_id, "version": version, "now": now}
+        self.run: Final = {"user_id": user_id, "run_id": run_id, "version": version, "now": now}
 
     async def take(
         self,
@@ -49,25 +50,27 @@ class Archive:
         """
         if not ids:
             return
-        parameters = self._run | {
+        parameters = self.run | {
             "ids": list(ids),
-            "similarities": list(similarities or [None] * len(ids)),
+            "similarities": None if similarities is None else list(similarities),
             "reason": reason,
-            "kept_ids": [
-                kept_id.get(one) if isinstance(kept_id, Mapping) else kept_id for one in ids
-            ],
+            "kept_ids": _kept(ids, kept_id),
         }
-        moved = (await self._connection.execute(statements.ARCHIVE, parameters)).one().count
-        if moved != len(ids):
+        moved = (await self._connection.execute(statements.ARCHIVE, parameters)).one().moved
+        self.require(moved, len(ids))
+
+    def require(self, moved: int, count: int) -> None:
+        """Raise Transient unless the archive took all that goes."""
+        if moved != count:
             raise Transient(
-                f"the archive took {moved} of {len(ids)} memories; "
+                f"the archive took {moved} of {count} memories; "
                 "the job is done again from the beginning"
             )
 
     async def copy(self, ids: Sequence[UUID]) -> None:
         """Archive memories as they are now, before they change; they stay among the others."""
         if ids:
-            parameters = self._run | {"ids": list(ids), "reason": UPDATED}
+            parameters = self.run | {"ids": list(ids), "reason": UPDATED}
             await self._connection.execute(archive_statements.ARCHIVE_COPIES, parameters)
 
     async def take_all(self, planned: Plan) -> None:
@@ -78,6 +81,14 @@ class Archive:
 
     async def record(self, report: Compaction) -> None:
         """Keep the report of a compaction that removed something."""
-        parameters = self._run | {"report": report.model_dump_json()}
-        del parameters["version"]
+        parameters = self.run | {"report": report.model_dump_json()}
         await self._connection.execute(statements.RECORD_COMPACTION, parameters)
+
+
+def _kept(
+    ids: Sequence[UUID], kept_id: UUID | Mapping[UUID, UUID] | None
+) -> list[UUID | None] | None:
+    """Return what stays in the place of each; None where nothing does."""
+    if kept_id is None:
+        return None
+    return [kept_id.get(one) if isinstance(kept_id, Mapping) else kept_id for one in ids]

@@ -75,12 +75,17 @@ def relevance_due(
     Not again before as many were stored since the last pruning as it removed: else each store
     would prune once more, until 49 are left.
     """
-    return (
-        count >= RELEVANCE_LEAST_COUNT
-        and most_accessed > 0
-        and low_count * 10 >= count * 3
-        and stored_since_prune >= removed_by_last_prune
-    )
+    least = low_count_due(count, stored_since_prune, removed_by_last_prune)
+    return most_accessed > 0 and least is not None and low_count >= least
+
+
+def low_count_due(
+    count: int, stored_since_prune: int = 0, removed_by_last_prune: int = 0
+) -> int | None:
+    """Return from how many low memories on a pruning is due; None: from no number on."""
+    if count < RELEVANCE_LEAST_COUNT or stored_since_prune < removed_by_last_prune:
+        return None
+    return -(-3 * count // 10)
 
 
 def relevance_quota(count: int) -> int:

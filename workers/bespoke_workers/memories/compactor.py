@@ -14,7 +14,7 @@ from bespoke_workers.memories import plan, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.index import UserIndex
 from bespoke_workers.memories.neighbours import neighbours
-from bespoke_workers.memories.oldest_first import evicted
+from bespoke_workers.memories.oldest_first import evict
 from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.scoring import ScoringFailed
 from bespoke_workers.memories.space import Space
@@ -79,13 +79,10 @@ async def compact(
     started = perf_counter()
     if not space.is_compaction_due(now):
         return Compacted(space, duration_ms=(perf_counter() - started) * 1000)
-    size = await evicted(connection, archive.user_id, space, now, just_stored)
+    size = await evict(connection, archive, space, now, just_stored, safeguard)
     if size is not None:
-        report = await safeguard.report(connection, archive, size.report, space.count)
-        await archive.take(size.gone, "size")
-        await archive.record(report)
         after = space.after_eviction(size.left)
-        return Compacted(after, size.gone, report, (perf_counter() - started) * 1000)
+        return Compacted(after, size.gone, size.report, (perf_counter() - started) * 1000)
     rows = await standings(connection, archive.user_id)
     alike = await neighbours(
         connection,

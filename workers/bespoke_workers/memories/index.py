@@ -360,13 +360,21 @@ def _ids(held: NDArray[np.uint64]) -> list[UUID]:
 def _places(held: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.intp]:
     """Return where, among held ids of shape (n, 2), those wanted are, in order."""
     if len(wanted) > FEW_IDS:
-        found = np.flatnonzero(np.isin(held[:, 1], wanted[:, 1]))
-        exactly = set(map(bytes, wanted))
-        return found[[bytes(id_) in exactly for id_ in held[found]]]
+        ends = np.sort(wanted[:, 1])
+        likely = ends.take(ends.searchsorted(held[:, 1]), mode="clip") == held[:, 1]
+        found = np.flatnonzero(likely)
+        exactly = set(_whole(wanted))
+        return found[[one in exactly for one in _whole(held[found])]]
     each = [_place(held, high, low) for high, low in wanted]
     if len(each) == 1:
         return each[0]
     return np.unique(np.concatenate(each)) if each else np.empty(0, dtype=np.intp)
+
+
+def _whole(rows: NDArray[np.uint64]) -> list[bytes]:
+    """Return rows of two words as one piece of 16 bytes each."""
+    pieces: list[bytes] = rows.view(f"V{ID_BYTES}")[:, 0].tolist()
+    return pieces
 
 
 def _place(held: NDArray[np.uint64], high: np.uint64, low: np.uint64) -> NDArray[np.intp]:

@@ -32,6 +32,10 @@ class Safeguard:
         self._storage = storage
         self._share = share
 
+    def guards(self, removed: int, before: int) -> bool:
+        """Whether a space is exported before so many of its memories are removed."""
+        return self._share is not None and is_more_than(self._share, removed, before)
+
     async def report(
         self, connection: Connection, archive: Archive, planned: Report, before: int
     ) -> Compaction:
@@ -42,7 +46,7 @@ class Safeguard:
         file cannot be completed: then nothing may be removed, and the job is tried again.
         """
         report = Compaction.model_validate(planned.as_dict())
-        if self._share is None or not is_more_than(self._share, planned.total_compacted, before):
+        if not self.guards(planned.total_compacted, before):
             return report
         url = await self._exported(connection, archive)
         return report.model_copy(update={"exported_to": url})

@@ -208,6 +208,16 @@ ARCHIVED = """content, kind, tags, meta, facts, access_count, last_accessed_at, 
     updated_at, renewed_at"""
 """The columns of a memory that the archive has, too: its embedding is made anew if need be."""
 
+INTO_ARCHIVE = f"""
+    INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, kept_id, similarity,
+        {ARCHIVED}, removed_version, removed_at)
+    SELECT gen_random_uuid(), id, user_id, :reason, :run_id, kept_id, similarity,
+        {ARCHIVED}, :version, :now
+    FROM removed
+    RETURNING id
+"""  # noqa: S608  # no part of it comes from outside
+"""Keep what a statement calls ``removed``."""
+
 ARCHIVE = statement(f"""
     WITH doomed AS (
         SELECT * FROM unnest(:ids, :similarities, :kept_ids)
@@ -217,21 +227,17 @@ ARCHIVE = statement(f"""
         WHERE memory.user_id = :user_id AND memory.id = doomed.gone_id
         RETURNING id, user_id, similarity, kept_id, {ARCHIVED}
     ), moved AS (
-        INSERT INTO memory_archive (id, memory_id, user_id, reason, run_id, kept_id, similarity,
-            {ARCHIVED}, removed_version, removed_at)
-        SELECT gen_random_uuid(), id, user_id, :reason, :run_id, kept_id, similarity,
-            {ARCHIVED}, :version, :now
-        FROM removed
-        RETURNING id
+        {INTO_ARCHIVE}
     )
-    SELECT count(*) AS count FROM moved
+    SELECT count(*) AS moved FROM moved
 """)  # noqa: S608  # no part of it comes from outside
 """Move memories from a user's space into the archive, and tell how many."""
 
-RECORD_COMPACTION = statement("""
+INTO_COMPACTIONS = """
     INSERT INTO compaction_run (id, user_id, report, at)
-    VALUES (:run_id, :user_id, CAST(:report AS jsonb), :now)
-""")
+    SELECT :run_id, :user_id, CAST(:report AS jsonb), :now
+"""
+RECORD_COMPACTION = statement(INTO_COMPACTIONS)
 """Keep the report of a compaction that removed something."""
 
 FINISH = statement("""
