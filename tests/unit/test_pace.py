@@ -18,7 +18,6 @@ from dspy.utils.exceptions import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bespoke_workers.backoff import LONGEST_SECONDS, backoff_seconds
 from bespoke_workers.errors import Cancelled
 from bespoke_workers.optimization.budget import Budget
 from bespoke_workers.optimization.language_model import gate, lm_cache
@@ -30,6 +29,7 @@ from bespoke_workers.optimization.language_model.pace import (
     Rate,
 )
 from bespoke_workers.optimization.stopping import Stop, Stopped
+from bespoke_workers.patience import LONGEST_SECONDS, backoff_seconds
 
 ANSWER: dict[str, Any] = {"outputs": ["yes"], "usage": {"prompt_tokens": 7}, "cost": 0.25}
 

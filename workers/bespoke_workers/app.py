@@ -24,7 +24,6 @@ from bespoke_schemas import Payload, Result
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
 from bespoke_workers import orphans, revoking, settings
-from bespoke_workers.backoff import backoff_seconds
 from bespoke_workers.configuration import (
     GO_ON,
     REEMBED,
@@ -42,6 +41,7 @@ from bespoke_workers.errors import (
     Unusable,
 )
 from bespoke_workers.observe import events, logging
+from bespoke_workers.patience import backoff_seconds
 
 if TYPE_CHECKING:
     from bespoke_workers.runtime import Runtime

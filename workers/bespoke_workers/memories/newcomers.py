@@ -74,7 +74,9 @@ def columns(newcomers: Sequence[Newcomer], vectors: NDArray[np.float32]) -> Mapp
         "ids": [one.candidate.id for one in newcomers],
         "contents": [one.content for one in newcomers],
         "kinds": [one.kind for one in newcomers],
-        "tag_lists": [json.dumps(one.candidate.tags) for one in newcomers],
+        "tag_lists": [
+            json.dumps(one.candidate.tags) if one.candidate.tags else "[]" for one in newcomers
+        ],
         "metas": [one.metadata for one in newcomers],
         "facts_of_each": [one.facts for one in newcomers],
         "embeddings": [vector.tobytes() for vector in stored],

@@ -22,7 +22,7 @@ from bespoke_workers.optimization.optimizers.knn import Vectors
 from bespoke_workers.optimization.silence import silenced
 from bespoke_workers.optimization.stopping import Stop, Stopped
 from bespoke_workers.optimization.watch import Watch
-from bespoke_workers.programs.model_endpoint import CALL_SECONDS
+from bespoke_workers.patience import CALL_SECONDS
 from bespoke_workers.programs.registry import Program
 
 

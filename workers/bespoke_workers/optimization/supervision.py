@@ -18,7 +18,7 @@ from bespoke_workers.optimization.leases import WHILE_IT_RAN, Claim, Leases, los
 from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
-from bespoke_workers.programs.model_endpoint import CALL_SECONDS
+from bespoke_workers.patience import CALL_SECONDS
 
 LOOK_SECONDS: Final = 1.0
 """How often a run looks whether it was cancelled."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from bespoke_workers.database.tables import UserModel
 from bespoke_workers.errors import Misconfigured, Refused
+from bespoke_workers.patience import CALL_SECONDS
 from bespoke_workers.settings import Settings
 from bespoke_workers.storage.places import without_userinfo
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     import dspy
 
 OPENAI: Final = "https://api.openai.com/v1"
-CALL_SECONDS: Final = 120.0
-"""One LM call may take this long; a stopped run waits for the calls that are under way."""
 
 
 @dataclass(frozen=True)

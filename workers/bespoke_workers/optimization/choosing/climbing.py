@@ -13,7 +13,7 @@ from bespoke_workers.optimization.judging.judging import Judge, Trial
 from bespoke_workers.optimization.language_model.lm_cache import JobCache
 from bespoke_workers.optimization.language_model.usage import Spent
 from bespoke_workers.optimization.stopping import OutOfBudget, Stop, Stopped
-from bespoke_workers.programs.model_endpoint import CALL_SECONDS
+from bespoke_workers.patience import CALL_SECONDS
 
 IN_USE: Final = "in use"
 BASE: Final = "base"

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from dspy.utils.exceptions import LMError, is_retryable_lm_error
 
-from bespoke_workers.backoff import backoff_seconds
 from bespoke_workers.optimization.language_model.pace import Pace
 from bespoke_workers.optimization.language_model.usage import Spent
 from bespoke_workers.optimization.stopping import Stop
+from bespoke_workers.patience import backoff_seconds
 
 SETTING: Final = "bespoke_gate"
 """The name in ``dspy.context`` under which threads of a run find its gate."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.optimization.language_model.pace import Rate
-from bespoke_workers.programs.model_endpoint import CALL_SECONDS
+from bespoke_workers.patience import CALL_SECONDS
 from bespoke_workers.settings import Settings
 
 

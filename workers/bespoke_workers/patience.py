@@ -1,9 +1,11 @@
-"""How long to wait before the next try of what has failed. Pure."""
+"""How long to wait for a language model, and before the next try of what has failed. Pure."""
 
 import random
 from collections.abc import Callable
 from typing import Final
 
+CALL_SECONDS: Final = 120.0
+"""One LM call may take this long; a stopped run waits for the calls that are under way."""
 FIRST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 60.0
 DOUBLINGS: Final = 6
