@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from dspy.utils.exceptions import LMError
-from dspy.utils.parallelizer import ParallelExecutor
 
 from bespoke_workers.errors import Refused
 from bespoke_workers.optimization.judging.comparison import Score
 from bespoke_workers.optimization.judging.metrics import score_of
+from bespoke_workers.optimization.judging.together import together
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.programs.registry import Program
 
@@ -53,10 +53,7 @@ def score(
             errors[f"the metric of {program.name!r} raised {type(error).__name__}"] += 1
             return 0.0
 
-    executor = ParallelExecutor(
-        num_threads=threads, max_errors=len(held_out) + 1, disable_progress_bar=True
-    )
-    scores: list[Score] = executor.execute(one, list(zip(answering, held_out, strict=True)))
+    scores = together(one, list(zip(answering, held_out, strict=True)), threads)
     if all(value is None for value in scores):
         raise Refused(
             f"the language model answered nothing: {watch.failure()}; check BESPOKE_LM, "
