@@ -13,7 +13,7 @@ from bespoke_workers.optimization.choosing.ladder import Ladder
 from bespoke_workers.optimization.judging.comparison import Comparison, compare
 from bespoke_workers.optimization.judging.judging import THREADS, Judge, is_crossed
 from bespoke_workers.optimization.judging.split import Fields
-from bespoke_workers.optimization.language_model import gate, lm_cache
+from bespoke_workers.optimization.language_model import gate, lm_cache, remembered
 from bespoke_workers.optimization.language_model.gate import Gate
 from bespoke_workers.optimization.language_model.lm_cache import JobCache
 from bespoke_workers.optimization.language_model.pace import Pace
@@ -76,6 +76,7 @@ def improve(
     returns, none of its threads makes calls any more.
     """
     lm_cache.install()
+    remembered.install()
     cache.account(stop, usage)
     context: dict[str, Any] = {
         "lm": lm,
