@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import dspy
 import pytest
 
 from bespoke_client import Client, examples, optimization
@@ -61,6 +62,7 @@ async def test_nothing_that_is_written_for_one_user_holds_another_s(
     )
     program = asked.get("program", PROGRAM)
     own = {"programs": DESKS, "finetune_provider": "local"}
+    traced = len(dspy.settings.trace)
     with StandinLM(latency=timedelta(milliseconds=2)) as lm:
         async with working(database_url, tmp_path, lm=lm.url, **own) as worker:
             for user_id in USERS:
@@ -70,6 +72,7 @@ async def test_nothing_that_is_written_for_one_user_holds_another_s(
             assert all(optimized.program_id for optimized in done)
             rows = await planted.in_database(worker)
             owners = await planted.owners(worker)
+    assert len(dspy.settings.trace) == traced, "the process keeps what programs were asked"
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     mine = {(user_id, user_id) for user_id in USERS}
     assert {table: found for table, found in rows.items() if planted.foreign(found)} == {}

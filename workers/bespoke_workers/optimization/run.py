@@ -84,6 +84,7 @@ def improve(
         "usage_tracker": usage,
         "num_threads": THREADS,
         "disable_history": True,  # DSPy's is the process's, and would show one user another's
+        "trace": [],  # so is this one
         lm_cache.SETTING: cache,
         gate.SETTING: Gate(pace, stop),
     }
