@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from bespoke_workers.errors import Misconfigured
-from bespoke_workers.optimization.language_model.prices import Price, Prices, packaged
+from bespoke_workers.optimization.language_model import prices
+from bespoke_workers.optimization.language_model.prices import Price, Prices
 from bespoke_workers.settings import Settings
 
 KNOWN = "openai/gpt-4o-mini"
@@ -26,7 +27,7 @@ def test_a_model_has_the_price_that_litellm_s_package_brings_along(
         raise AssertionError("a price was fetched")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    packaged.cache_clear()
+    prices._packaged.cache_clear()
     price = of(None).of(KNOWN)
     assert price is not None
     assert 0 < price.cached < price.input < price.output < 10

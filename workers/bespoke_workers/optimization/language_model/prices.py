@@ -6,6 +6,7 @@ their cost is not known is told.
 
 import importlib.util
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,8 @@ MODELS: Final = 64
 """Models whose packaged price a process remembers; reading one anew takes some 50 ms."""
 PACKAGED: Final = "model_prices_and_context_window_backup.json"
 NO_MODEL: Final = "sample_spec"  # the entry of that table which explains the others
+
+_one_reads = threading.Lock()
 
 _FORM: Final = (
     "give a table of US dollars for a million tokens, or the path of its file: "
@@ -87,13 +90,18 @@ class Prices:
             )
 
 
-@lru_cache(maxsize=MODELS)
 def packaged(model: str) -> Price | None:
     """Return the price that LiteLLM's package has for a model, as it lies on the disk.
 
     A name without its provider counts only for that provider: another one's service may have a
     model of the same name at another price.
     """
+    with _one_reads:  # else all threads of a process's first run would, at once
+        return _packaged(model)
+
+
+@lru_cache(maxsize=MODELS)
+def _packaged(model: str) -> Price | None:
     table = _table()
     found = table.get(model)
     provider, slash, bare = model.partition("/")
