@@ -46,6 +46,9 @@ from bespoke_workers.patience import backoff_seconds
 if TYPE_CHECKING:
     from bespoke_workers.runtime import Runtime
 
+POOLS = ("prefork", "solo")
+"""Pools of Celery whose processes do one job after the other."""
+
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT", bound=Result)
 OutcomeT = TypeVar("OutcomeT", bound="Outcome | None")
@@ -298,9 +301,19 @@ def _bind_user(user_id: str | None) -> None:
 
 
 @signals.worker_init.connect
-def _tell_transport(sender: Any, **_: object) -> None:
-    """Have claims kept from a thread where tasks run in the worker's own loop."""
-    if get_implementation(sender.pool_cls).__module__ == "celery.concurrency.solo":
+def _fit_pool(sender: Any, **_: object) -> None:
+    """Have claims kept from a thread where tasks run in the worker's own loop.
+
+    A pool whose tasks share a process ends the worker: so would they share the process's event
+    loop and connections.
+    """
+    pool = get_implementation(sender.pool_cls).__module__.rpartition(".")[2]
+    if pool not in POOLS:
+        raise SystemExit(
+            f"bespoke: got the pool {pool!r}, and jobs need a process to themselves; "
+            f"start the worker with --pool {' or '.join(POOLS)}"
+        )
+    if pool == "solo":
         options = sender.app.conf.broker_transport_options
         sender.app.conf.broker_transport_options = {**options, "tasks_in_loop": True}
 
