@@ -17,10 +17,10 @@ from bespoke_schemas.jobs import Cancel, Cancelled, Progress
 from bespoke_schemas.memories import Count, Counted, Search, Store, Stored
 from bespoke_schemas.optimization import Optimized, OptimizeUser
 from bespoke_schemas.queues import Queue, members
+from tests.nodes.waiting import SECONDS
 from tests.nodes.worker import WorkerContainer
 
 QUEUES = ",".join(name for family in Queue for name in members(family) if family != Queue.EXPORTS)
-GATE_SECONDS = 20
 
 URL = os.environ.get("FAR_END_URL", "")
 app = Celery("far_end", broker=URL, backend=URL, set_as_current=False)
@@ -82,12 +82,12 @@ def count(payload: dict[str, Any]) -> dict[str, Any]:
 def optimize_user(self: Task[Any, Any], payload: dict[str, Any]) -> dict[str, Any]:
     told = OptimizeUser.model_validate(payload)
     # The tests restart Redis under a job that waits here.
-    with redis.Redis.from_url(URL, retry=Retry(ConstantBackoff(0.1), 100)) as gate:
+    with redis.Redis.from_url(URL, retry=Retry(ConstantBackoff(0.1), int(10 * SECONDS))) as gate:
         for done in (1, 2):
             progress = Progress(step="trials", done=done, total=2, best_score=done / 4)
             content = {"task": told.task, "progress": progress.model_dump(mode="json")}
             self.update_state(state="PROGRESS", meta=content)
-            gate.blpop([f"gate:{told.id}"], timeout=GATE_SECONDS)
+            gate.blpop([f"gate:{told.id}"], timeout=SECONDS)
     result = Optimized(
         user_id=told.user_id,
         program=told.program,

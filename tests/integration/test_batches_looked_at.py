@@ -148,12 +148,14 @@ async def test_a_user_whose_run_is_open_is_left_out_of_a_batch(
             alone = OptimizeUser(user_id="ada", program=PROGRAM)
             await worker.optimization.accept(alone)
             await worker.batches.plan(OptimizeTier(program=PROGRAM, tier="basic"))
-            in_batch = "SELECT user_id FROM optimization_job WHERE batch_id IS NOT NULL"
+            in_batch = (
+                "SELECT user_id FROM optimization_job WHERE batch_id IS NOT NULL ORDER BY user_id"
+            )
             assert await worker.execute(in_batch) == ["bob"]
             await worker.optimization.run(alone.id)
             again = OptimizeTier(program=PROGRAM, tier="basic", min_new_examples=0)
             await worker.batches.plan(again)
-            assert await worker.execute(in_batch) == ["bob", "ada"]
+            assert await worker.execute(in_batch) == ["ada", "bob"]
 
 
 async def spent(worker: Worker) -> list[int]:

@@ -123,7 +123,7 @@ from bespoke_client import Client
 with Client(sys.argv[1]) as client:
     job = client.job(sys.argv[2])
     assert job.task is None
-    print(type(job.result(timeout=20)).__name__, job.task, job.status().value)
+    print(type(job.result(timeout=120)).__name__, job.task, job.status().value)
 """
 
 
@@ -198,6 +198,8 @@ def test_hundreds_of_waits_at_once_on_one_loop(url: str) -> None:
         async with AsyncClient(url) as client:
             payloads = [memories.Store(user_id=f"u{n}", content="x") for n in range(200)]
             made = await client.enqueue_many(payloads)
-            return [one.count for one in await asyncio.gather(*(job.result(60) for job in made))]
+            return [
+                one.count for one in await asyncio.gather(*(job.result(SECONDS) for job in made))
+            ]
 
     assert asyncio.run(wait_for_all()) == [1] * 200

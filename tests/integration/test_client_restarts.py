@@ -8,6 +8,7 @@ import pytest
 from bespoke_client import Client, optimization
 from bespoke_workers.local import LocalRedis
 from tests.integration.client_far_end import far_end, open_gate
+from tests.nodes.waiting import SECONDS
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +28,11 @@ def test_a_wait_outlasts_a_restart_of_redis(
         watched = job.watch()
         next(watched)  # the job runs, and its message is out of the queue
         results: list[optimization.Optimized] = []
-        waiter = threading.Thread(target=lambda: results.append(job.result(timeout=60)))
+        waiter = threading.Thread(target=lambda: results.append(job.result(timeout=SECONDS)))
         waiter.start()
         getattr(redis_server, end)()
         redis_server.start()
         # Whoever does the job anew after the restart passes the gate too.
         open_gate(broker_url, job.id, times=8)
-        waiter.join(90)
+        waiter.join(2 * SECONDS)
     assert [result.promoted for result in results] == [True]

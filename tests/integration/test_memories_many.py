@@ -25,6 +25,7 @@ from tests.integration.memory_workers import (
     ANGLES,
     ANGLES_POLICY,
     Clock,
+    age_from,
     assert_distinct,
     contents,
     in_loop,
@@ -51,7 +52,7 @@ async def assert_consistent(
         rows = await query(url, "SELECT * FROM memory WHERE user_id = :user", user=space.user_id)
         assert space.count == len(rows) <= policy.max_memories
         assert space.most_accessed == max(row.access_count for row in rows)
-        assert space.oldest_created_at <= min(row.renewed_at or row.created_at for row in rows)
+        assert space.oldest_created_at <= min(age_from(row) for row in rows)
         assert max(row.version for row in rows) <= space.version
     twice = "SELECT memory_id FROM memory_archive WHERE memory_id IN (SELECT id FROM memory)"
     assert not check_archive or await query(url, twice) == []

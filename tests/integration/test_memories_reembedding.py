@@ -194,7 +194,6 @@ async def test_a_failed_page_is_all_that_is_embedded_again(
 async def test_stores_updates_deletes_and_restores_go_on_meanwhile(
     database_url: str, wide: Wide, outbox: RecordingOutbox, seed: int
 ) -> None:
-    drawn = random.Random(seed)  # chooses texts, guards nothing
     async with (
         old(database_url, wide) as before,
         new(database_url, wide, outbox) as after,
@@ -202,7 +201,8 @@ async def test_stores_updates_deletes_and_restores_go_on_meanwhile(
     ):
         await fill(before, PAGE + 10)
 
-        async def work(memories: Memories) -> None:
+        async def work(memories: Memories, number: int) -> None:
+            drawn = random.Random(10 * seed + number)  # chooses texts, guards nothing
             mine: list[UUID] = []
             for _ in range(15):
                 match drawn.randrange(4) if mine else 0:
@@ -222,7 +222,7 @@ async def test_stores_updates_deletes_and_restores_go_on_meanwhile(
             while await embedder_of(database_url) != wide.embedder.kind:
                 await asyncio.gather(after.reembed(), another.reembed())
 
-        await asyncio.gather(move(), *(work(one) for one in (before, after, another)))
+        await asyncio.gather(move(), *map(work, (before, after, another), range(3)))
         await after.reembed()
         await assert_all_of(database_url, wide.embedder)
         there = await contents(database_url, "ada")

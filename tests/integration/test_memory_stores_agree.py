@@ -96,36 +96,36 @@ def jobs(chance: random.Random) -> Iterator[Payload[Any]]:
     """Draw jobs of one user, about memories stored before them."""
     stored: list[UUID] = []
     while True:
-        drawn = chance.random()
+        drawn, whose = chance.random(), USER | {"id": an_id(chance)}
         if drawn < 0.46 or not stored:
-            store = Store(**USER, content=chance.choice(CONTENTS), tags=two(chance))
+            store = Store(**whose, content=chance.choice(CONTENTS), tags=two(chance))
             stored.append(store.id)
             yield store
         elif drawn < 0.5:
-            many = StoreMany(**USER, memories=several(chance))
+            many = StoreMany(**whose, memories=several(chance))
             stored += [newcomers.memory_id(many.id, place) for place in range(len(many.memories))]
             stored.append(many.id)
             yield many
         else:
-            yield other(chance, stored)
+            yield other(chance, stored, whose)
 
 
-def other(chance: random.Random, stored: list[UUID]) -> Payload[Any]:
+def other(chance: random.Random, stored: list[UUID], whose: dict[str, Any]) -> Payload[Any]:
     """Draw a job that is no store; ``stored`` are the ids of jobs and of memories."""
-    one, content = USER | {"memory_id": chance.choice(stored)}, chance.choice(CONTENTS)
-    run = USER | {"run_id": chance.choice(stored)}
+    one, content = whose | {"memory_id": chance.choice(stored)}, chance.choice(CONTENTS)
+    run = whose | {"run_id": chance.choice(stored)}
     limits = {"max_memories": chance.choice([5, 12, 65]), "max_age_days": chance.choice([3, 20])}
     draws: dict[Callable[[], Payload[Any]], int] = {
-        lambda: Search(**USER, query=content, limit=chance.randint(1, 20), threshold=-1): 26,
+        lambda: Search(**whose, query=content, limit=chance.randint(1, 20), threshold=-1): 26,
         lambda: FindSimilar(**one, threshold=-1): 6,
         lambda: Update(**one, content=chance.choice([None, content]), tags=two(chance)): 20,
         lambda: Delete(**one): 10,
         lambda: Restore(**chance.choice([one, run])): 20,
-        lambda: Compact(**USER, force=chance.random() < 0.3): 8,
-        lambda: Clear(**USER, tags=two(chance)): 3,
-        lambda: SetPolicy(**USER, similarity_threshold=chance.choice([0.9, 0.95, 0.99])): 4,
-        lambda: SetPolicy(**USER, eviction=chance.choice(["oldest", "redundant"])): 3,
-        lambda: SetPolicy(**USER, **limits): 4,
+        lambda: Compact(**whose, force=chance.random() < 0.3): 8,
+        lambda: Clear(**whose, tags=two(chance)): 3,
+        lambda: SetPolicy(**whose, similarity_threshold=chance.choice([0.9, 0.95, 0.99])): 4,
+        lambda: SetPolicy(**whose, eviction=chance.choice(["oldest", "redundant"])): 3,
+        lambda: SetPolicy(**whose, **limits): 4,
     }
     (draw,) = chance.choices(list(draws), list(draws.values()))
     return draw()
@@ -135,6 +135,11 @@ def several(chance: random.Random) -> tuple[NewMemory, ...]:
     """Draw memories to be stored together, at times more than there may be."""
     texts = chance.choices(CONTENTS, k=chance.choice([1, 3, 8, 14]))
     return tuple(NewMemory(content=one, tags=two(chance)) for one in texts)
+
+
+def an_id(chance: random.Random) -> UUID:
+    """Draw an id: of equals, which comes first is decided by ids."""
+    return UUID(int=chance.getrandbits(128))
 
 
 def two(chance: random.Random) -> tuple[str, ...]:
