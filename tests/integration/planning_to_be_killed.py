@@ -5,6 +5,7 @@ a line for each kill: the statements before it, users planned, users queued, bat
 """
 
 import asyncio
+import importlib
 import os
 import signal
 import sys
@@ -16,7 +17,7 @@ from sqlalchemy import event
 
 from bespoke_schemas.optimization import OptimizeTier
 from bespoke_workers.optimization.batches import planning
-from tests.integration.optimizing import PROGRAM, Worker, working
+from tests.integration.optimizing import MODULE, PROGRAM, Worker, working
 
 PAGE = 3  # users of the test in a page of the planner
 FURTHER = 2  # statements later is the next kill
@@ -71,6 +72,7 @@ def redelivered(payload: OptimizeTier, statements: int) -> Callable[[Worker], Aw
 
 
 def main(url: str, home: str) -> None:
+    importlib.import_module(MODULE)  # once, and not in each of the processes
     planning.PAGE = PAGE  # type: ignore[misc]  # a constant but for this process
     statements, killed = 1, True
     while killed:

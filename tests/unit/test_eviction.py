@@ -141,6 +141,20 @@ def test_one_of_each_pair_goes_before_both_of_any(pairs: int, single: int, draw:
     assert removed <= {UUID(int=one) for pair in twins for one in pair}
 
 
+def test_neighbours_are_the_same_whether_or_not_they_are_indexed_yet() -> None:
+    angles = np.radians([2.0 * place for place in range(12)])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float16)
+    by_id = dict(zip((row.id for row in rows(12)), vectors, strict=True))
+    whole = nearest(by_id, UserIndex(list(by_id), vectors, 2), {})
+
+    for known in (2, 9, 11):
+        index = UserIndex(list(by_id)[:known], vectors[:known], 2)
+        others = dict(list(by_id.items())[known:])
+        assert nearest(by_id, index, others) == whole
+
+    assert {len(others) for others in whole.values()} == {8}
+
+
 # Evidence: what is still known at four fifths of the size
 
 SAID_TWICE = ("My {0} is called {1}", "{1} is the name of my {0}")

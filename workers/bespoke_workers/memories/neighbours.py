@@ -66,7 +66,10 @@ def nearest(
     index: UserIndex,
     unindexed: Mapping[UUID, ArrayLike],
 ) -> Neighbours:
-    """Return the nearest others of each memory, best first; of equal ones the newest first."""
+    """Return the nearest others of each memory, best first; of equal ones the newest first.
+
+    They are the same whether or not some of the others are in the index yet.
+    """
     ids = sorted(unindexed, reverse=True)
     given = np.array([unindexed[one] for one in ids], dtype=np.float32).reshape(-1, index.dim)
     rows = given.astype(STORED)  # as they will be compared with once they are in the index
@@ -78,7 +81,7 @@ def nearest(
             ),
             key=lambda hit: (hit[1], hit[0]),
             reverse=True,
-        )
+        )[:NEAREST]
         for one, vector in vectors.items()
     }
 
