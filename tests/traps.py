@@ -46,7 +46,7 @@ class _Hearing(socketserver.BaseRequestHandler):
 def listening(written: Path) -> Iterator[Listener]:
     """Run a listener in a thread."""
     with Listener(written) as listener:
-        thread = threading.Thread(target=listener.serve_forever, daemon=True)
+        thread = threading.Thread(target=listener.serve_forever, args=[0.02], daemon=True)
         thread.start()
         yield listener
         listener.shutdown()

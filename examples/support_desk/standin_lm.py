@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 CHARACTERS_PER_TOKEN = 4  # the usual rule of thumb; usage is counted with it
 LARGEST_REQUEST = 16 * 1024 * 1024  # bytes
 STARTUP_TIMEOUT = timedelta(seconds=30)
+SHUTDOWN_SECONDS = 0.02  # how late it sees that it is to end
 NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -193,7 +194,9 @@ class StandinLM:
         ``answer`` makes the replies, in one thread for each connection.
         """
         self._server = _Server(port, latency, answer)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=[SHUTDOWN_SECONDS], daemon=True
+        )
 
     @property
     def url(self) -> str:

@@ -1,8 +1,7 @@
 """An export that stops in the middle and waits to be killed: run as a process of its own.
 
 Arguments: database URL, storage URL, the job's id, and the step before which to stop: ``write``
-or ``finish``; ``never`` runs through. Says ``here`` on stdout when it has stopped,
-and ``exported`` when the event tells so.
+or ``finish``. Says ``here`` on stdout when it has stopped.
 """
 
 import asyncio
@@ -12,7 +11,6 @@ from uuid import UUID
 
 from bespoke_schemas import exports
 from bespoke_workers.database.engine import Database
-from bespoke_workers.observe import events
 from bespoke_workers.programs import bundles
 from bespoke_workers.settings import Settings
 from bespoke_workers.storage import files
@@ -26,7 +24,7 @@ files.BLOCK_BYTES = 5 * 2**20  # the least that S3 takes as one part of several
 class StoppingWriter(Writer):
     """Writes as it should, until it stops."""
 
-    stop_before = "never"
+    stop_before: str
     steps = 0
 
     def write(self, lines: Any) -> None:
@@ -50,7 +48,6 @@ def stop() -> None:
 async def main(url: str, storage: str, job_id: str, stop_before: str) -> None:
     StoppingWriter.stop_before = stop_before
     bundles.Writer = StoppingWriter  # type: ignore[attr-defined]  # the real one, with stops
-    events.subscribe("dspy.storage.export", lambda _: sys.stdout.write("exported\n"))
     database = Database(url, pool_size=2)
     exporter = bundles.Bundles(database, Settings(storage_url=storage))
     name = "bundle.jsonl.gz"

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from bespoke_schemas.small_model import SmallModel
 
 KEY = "the key of the provider"
+SHUTDOWN_SECONDS = 0.02  # how late it sees that it is to end
 
 
 @dataclass
@@ -36,7 +37,9 @@ class FinetuningServer:
     def __enter__(self) -> Self:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=[SHUTDOWN_SECONDS], daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,8 +1,7 @@
 """An import that stops in the middle and waits to be killed: run as a process of its own.
 
 Arguments: database URL, storage URL, the job's id, the source, and the page before whose commit
-to stop; ``0`` runs through, and once more as a second delivery. Says ``here`` on stdout when it
-has stopped.
+to stop. Says ``here`` on stdout when it has stopped.
 """
 
 import asyncio
@@ -41,10 +40,8 @@ async def main(url: str, storage: str, job_id: str, source: str, stop_at: str) -
     embedder, cache = load_embedder(None), IndexCache(2**24)
     memories = Memories(database, embedder, DEFAULT, cache, storage=Storage(storage))
     payload = Import(id=UUID(job_id), user_id="ada", source=source)
-    for _ in range(1 if int(stop_at) else 2):
-        while await memories.import_(payload) is None:
-            pass
-    await database.close()
+    while await memories.import_(payload) is None:
+        pass
 
 
 if __name__ == "__main__":

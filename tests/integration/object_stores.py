@@ -4,18 +4,22 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from socketserver import BaseServer
 from urllib.request import urlopen
 
 import pytest
 
 BUCKET = "bespoke-tests"
+SHUTDOWN_SECONDS = 0.02  # how late a server sees that it is to end; by default half a second
 
 
 @contextmanager
 def s3_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Run an S3 server with one bucket, to which the environment leads; yield its address."""
     from moto.server import ThreadedMotoServer
+    from werkzeug.serving import BaseWSGIServer
 
+    monkeypatch.setattr(BaseWSGIServer.serve_forever, "__defaults__", (SHUTDOWN_SECONDS,))
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -71,6 +75,7 @@ def gcs_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     # Its own serves one connection at a time: a second one waits for the first to be closed.
     monkeypatch.setattr("http.server.HTTPServer", ThreadingHTTPServer)
+    monkeypatch.setattr(BaseServer.serve_forever, "__defaults__", (SHUTDOWN_SECONDS,))
     server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
     server.start()
     try:

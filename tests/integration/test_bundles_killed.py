@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bespoke_schemas import exports, ids
+from bespoke_workers.observe import events
 from bespoke_workers.storage.files import Writer
 from tests.integration.bundles import FILE, Side, side
 from tests.nodes.waiting import SECONDS
@@ -64,13 +65,11 @@ def test_a_killed_export_leaves_no_bundle_and_its_redelivery_a_whole_one(
     assert left.name == f"{FILE}.{job.id}.part"
     assert left.stat().st_size > 0
 
-    done = subprocess.run(
-        start(here.storage.as_uri(), database_url, job, "never"),
-        check=True,
-        capture_output=True,
-        timeout=SECONDS,
-    )
-    assert done.stdout == b"exported\n"
+    told: list[events.Event] = []
+    end = events.subscribe("dspy.storage.export", told.append)
+    assert here.export(id=job.id, name=FILE).count == 40
+    end()
+    assert [one["count"] for one in told] == [40]
     assert [file.name for file in here.storage.iterdir()] == [FILE]
     assert here.import_().unchanged == 40
 

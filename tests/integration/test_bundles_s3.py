@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +25,6 @@ from tests.integration.object_stores import (
     s3_store,
 )
 from tests.integration.test_bundles_killed import killed_at, start
-from tests.nodes.waiting import SECONDS
 from tests.two_predictors import tame_state
 
 FOLDER = f"s3://{BUCKET}/backups"
@@ -93,8 +91,9 @@ def test_a_bundle_of_several_parts_comes_back_the_same(
 
 
 def test_a_killed_export_shows_nothing_and_its_redelivery_a_whole_bundle(
-    here: Side, s3: Any, database_url: str
+    here: Side, s3: Any, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", PART)
     fill(here)
     job = exports.ExportPrograms(id=ids.uuid7(), name=FILE)
 
@@ -102,7 +101,7 @@ def test_a_killed_export_shows_nothing_and_its_redelivery_a_whole_bundle(
 
     assert (keys(s3), uploads(s3)) == ([], [f"backups/{FILE}"])
 
-    subprocess.run(start(FOLDER, database_url, job, "never"), check=True, timeout=SECONDS)
+    here.export(id=job.id, name=FILE)
     assert keys(s3) == [f"backups/{FILE}"]
     assert here.import_().unchanged == 6
 

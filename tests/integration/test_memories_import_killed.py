@@ -2,18 +2,21 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bespoke_schemas.ids import uuid7
-from tests.integration.memory_workers import query
+from bespoke_schemas.memories import Import
+from bespoke_workers.memories.index_cache import IndexCache
+from bespoke_workers.memories.policy import DEFAULT
+from bespoke_workers.memories.store import Memories
+from bespoke_workers.storage.places import Storage
+from tests.integration.memory_workers import CACHE_BYTES, LEXICAL, opened, query
+from tests.integration.record_files import bring_in
 from tests.integration.test_bundles_killed import killed_at
 from tests.integration.test_memories_compaction import word
 from tests.integration.test_memories_many import assert_consistent
-from tests.nodes.waiting import SECONDS
 
 TOTAL = 45
 
@@ -28,20 +31,24 @@ def test_a_killed_import_neither_loses_nor_doubles_anything(
     ]
     (tmp_path / "in.jsonl").write_text("\n".join(lines))
 
-    def command(stop_at: int) -> list[str]:
-        arguments = [database_url, tmp_path.as_uri(), job_id, "in.jsonl", str(stop_at)]
-        return [sys.executable, "-m", "tests.integration.importing", *arguments]
+    async def deliver_twice() -> None:
+        async with opened(database_url) as database:
+            cache, storage = IndexCache(CACHE_BYTES), Storage(tmp_path.as_uri())
+            memories = Memories(database, LEXICAL, DEFAULT, cache, storage=storage)
+            for _ in range(2):
+                await bring_in(memories, payload)
 
     def ask(sql: str) -> list[object]:
         return [tuple(row) for row in asyncio.run(query(database_url, sql))]
 
-    job_id = str(uuid7())
-    killed_at(command(page))
+    payload = Import(user_id="ada", source="in.jsonl")
+    arguments = [database_url, tmp_path.as_uri(), str(payload.id), payload.source, str(page)]
+    killed_at([sys.executable, "-m", "tests.integration.importing", *map(str, arguments)])
 
     assert ask("SELECT count(*) FROM memory") == [(min((page - 1) * 10, TOTAL),)]
     assert ask("SELECT state, result -> 'done' FROM job") == [("accepted", (page - 1) * 10)]
 
-    subprocess.run(command(0), check=True, capture_output=True, timeout=SECONDS)
+    asyncio.run(deliver_twice())
     assert ask("SELECT count(*), sum(access_count) FROM memory") == [(TOTAL - 1, TOTAL - 1)]
     assert ask("SELECT state, result -> 'imported_count', result -> 'present_count' FROM job") == [
         ("done", TOTAL - 1, 1)
