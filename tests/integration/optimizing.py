@@ -31,6 +31,7 @@ from bespoke_workers.programs.library import Library
 from bespoke_workers.settings import Settings
 from examples.support_desk import desk
 from examples.support_desk.standin_lm import StandinLM
+from tests.nodes.waiting import SECONDS
 
 PROGRAM = "support"
 SAMPLE = Path(desk.__file__).with_name("sample.csv")
@@ -210,7 +211,7 @@ def texts(fields: Sequence[dict[str, Any]]) -> set[str]:
     return {str(one["text"]) for one in fields}
 
 
-async def until(true: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
+async def until(true: Callable[[], Awaitable[bool]], seconds: float = SECONDS) -> None:
     """Wait for something to become true; raises TimeoutError if it does not."""
     async with asyncio.timeout(seconds):
         while not await true():

@@ -11,6 +11,7 @@ from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Parked
 from bespoke_workers.optimization.language_model import lm_cache_folders
 from examples.support_desk.standin_lm import StandinLM
+from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (
     AUTO,
@@ -27,13 +28,16 @@ from tests.integration.optimizing import (
     worker_process,
     working,
 )
+from tests.nodes.waiting import SECONDS
 
-LEASE_S = 1.5
+LEASE_S = 3.0  # longer than a busy machine stalls
+ANSWERED = 60  # calls of a run before its worker is killed
 
 
 async def taken_up_again(worker: Worker) -> None:
-    """Reap until the dead worker's lease has run out and the row is sent again."""
+    """Let the dead worker's lease run out, and reap until the row is sent again."""
     sent = len(worker.outbox.runs)
+    await worker.execute("UPDATE optimization_job SET lease_until = now() WHERE state = 'running'")
 
     async def again() -> bool:
         await worker.optimization.reap()
@@ -60,7 +64,7 @@ async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
     database_url: str, tmp_path: Path, count: int, killed_at: int, asked: dict[str, Any]
 ) -> None:
     async with working(
-        database_url, tmp_path, lm="http://set-below.invalid", lease_s=LEASE_S, programs=DESKS
+        database_url, tmp_path, lm="http://set-below.invalid", programs=DESKS
     ) as teacher:
         await teacher.teach("ada", count, asked.get("program", PROGRAM))
     with StandinLM() as lm:
@@ -68,19 +72,22 @@ async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
             undisturbed = await worker.optimize("ada", **asked)
             assert undisturbed.lm_calls == lm.calls
             await worker.execute("DELETE FROM active_program")
-    with StandinLM(latency=timedelta(milliseconds=10)) as lm:
-        async with working(
-            database_url, tmp_path, lm=lm.url, lease_s=LEASE_S, programs=DESKS
-        ) as worker:
+    holding = Holding(killed_at)
+    with StandinLM(answer=holding) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, programs=DESKS) as worker:
             payload = OptimizeUser(user_id="ada", **{"program": PROGRAM, **asked})
             await worker.optimization.accept(payload)
             with worker_process(worker, lm, payload.id) as process:
-                await calls_made(lm, killed_at)
+                await holding.holds()
                 process.kill()
                 await asyncio.to_thread(process.wait)
+            holding.let_go()
             assert lm_cache_folders.left_over(tmp_path) == [str(payload.id)]
             assert (await worker.row(payload.id)).state == "running"
             assert await worker.optimization.run(payload.id) is None
+            sent = list(worker.outbox.runs)
+            await worker.optimization.reap()
+            assert worker.outbox.runs == sent
             await taken_up_again(worker)
             resumed = await worker.optimization.run(payload.id)
             assert resumed is not None
@@ -106,10 +113,11 @@ async def test_another_machine_takes_a_run_up_with_the_answers_that_were_told(
             await worker.teach("ada", 80)
             undisturbed = await worker.optimize("ada", **SEARCH)
             await worker.execute("DELETE FROM active_program")
-    with StandinLM(latency=timedelta(milliseconds=10)) as lm:
+    holding = Holding(ANSWERED)
+    with StandinLM(answer=holding) as lm:
         async with (
-            working(database_url, here, lm=lm.url, lease_s=LEASE_S) as worker,
-            working(database_url, there, lm=lm.url, lease_s=LEASE_S) as elsewhere,
+            working(database_url, here, lm=lm.url) as worker,
+            working(database_url, there, lm=lm.url) as elsewhere,
         ):
             payload = OptimizeUser(user_id="ada", **{"program": PROGRAM, **SEARCH})
             await worker.optimization.accept(payload)
@@ -120,13 +128,16 @@ async def test_another_machine_takes_a_run_up_with_the_answers_that_were_told(
                 )
                 return sum(len(part.splitlines()) for part in parts)
 
-            async def some_told() -> bool:
-                return await told() > 0
+            async def all_told() -> bool:
+                return await told() >= ANSWERED
 
             with worker_process(worker, lm, payload.id) as process:
-                await until(some_told)
+                await holding.holds()
+                await until(all_told)
                 process.kill()
                 await asyncio.to_thread(process.wait)
+            holding.let_go()
+            await calls_made(lm, ANSWERED + holding.held)  # those of the dead count as paid, too
             kept, paid = await told(), lm.calls
             await taken_up_again(elsewhere)
             resumed = await elsewhere.optimization.run(payload.id)
@@ -172,7 +183,8 @@ async def test_a_run_that_lost_its_lease_writes_nothing(database_url: str, tmp_p
             running = asyncio.create_task(worker.optimization.run(payload.id))
             await calls_made(lm, 1)
             await worker.execute("UPDATE optimization_job SET lease_owner = 'another'")
-            assert await asyncio.wait_for(running, 5) is None
+            assert await asyncio.wait_for(running, SECONDS) is None
+            assert lm.calls < 48  # as many as it takes to score two versions
             row = await worker.row(payload.id)
             assert (row.state, row.lease_owner) == ("running", "another")
             assert await worker.execute("SELECT count(*) FROM program_version") == [0]
@@ -181,17 +193,24 @@ async def test_a_run_that_lost_its_lease_writes_nothing(database_url: str, tmp_p
 
 @in_loop
 async def test_a_long_run_keeps_its_lease(database_url: str, tmp_path: Path) -> None:
-    with StandinLM(latency=timedelta(milliseconds=100)) as lm:
-        async with working(database_url, tmp_path, lm=lm.url, lease_s=0.6) as worker:
-            await worker.teach("ada", 80)
+    holding = Holding()
+    with StandinLM(answer=holding) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, lease_s=LEASE_S) as worker:
+            await worker.teach("ada", 20)
             payload = OptimizeUser(user_id="ada", program=PROGRAM)
             await worker.optimization.accept(payload)
             running = asyncio.create_task(worker.optimization.run(payload.id))
-            while not running.done():
+            await holding.holds()
+            first = (await worker.row(payload.id)).lease_until
+            assert first is not None
+
+            async def first_has_run_out() -> bool:
                 await worker.optimization.reap()
-                await asyncio.wait({running}, timeout=0.05)
-            optimized = running.result()
-            assert optimized is not None
-            assert optimized.seconds > 1.2
+                return (await worker.execute("SELECT now()"))[0] > first
+
+            await until(first_has_run_out)
+            await worker.optimization.reap()
+            holding.let_go()
+            assert await running is not None
             assert worker.outbox.runs == [payload.id]
             assert (await worker.row(payload.id)).attempts == 1
