@@ -46,8 +46,9 @@ class HeldBack:
         self._loop.close()
 
     def waiting(self) -> int:
-        """How many statements wait for the table."""
-        query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        """How many statements wait for what this one holds."""
+        waits = "pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE {waits}"
         return int(self._loop.run_until_complete(self._connection.fetchval(query)))
 
     def _run(self, statement: str) -> None:

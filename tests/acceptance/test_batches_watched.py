@@ -11,11 +11,12 @@ from uuid import uuid4
 import pytest
 
 from tests.acceptance.commands import Bespoke
+from tests.acceptance.held_back import ask
 from tests.acceptance.test_cli_payloads import in_terminal
 from tests.conftest import StartWorker
 from tests.integration.batches import batch
 from tests.integration.databases import opened
-from tests.nodes.waiting import SECONDS
+from tests.nodes.waiting import SECONDS, wait_until
 
 
 @pytest.fixture
@@ -23,6 +24,13 @@ def bespoke(tmp_path: Path, bespoke_env: dict[str, str]) -> Bespoke:
     made = Bespoke(tmp_path)
     made.env = bespoke_env
     return made
+
+
+def known(bespoke: Bespoke, *batch_ids: str) -> None:
+    """Return once workers have begun to plan batches, for which nobody waits long."""
+    rows = "SELECT count(*) FROM batch WHERE CAST(id AS text) = ANY ($1)"
+    url = bespoke.env["BESPOKE_DATABASE_URL"]
+    wait_until(lambda: ask(url, rows, list(batch_ids)) == len(batch_ids), "the batches are known")
 
 
 def test_a_batch_is_listed_shown_and_followed_to_its_end(
@@ -36,6 +44,8 @@ def test_a_batch_is_listed_shown_and_followed_to_its_end(
     for user in ("ada", "bob"):
         bespoke("examples", "add-many", user, "support", "--from", str(lines))
     batch_id = bespoke("batches", "optimize-tier", "support", "basic", "--no-wait").stdout.strip()
+
+    known(bespoke, batch_id)
 
     code, out, told = in_terminal(bespoke.env, "batches", "watch", batch_id)
 
@@ -69,6 +79,7 @@ def test_a_batch_is_paused_and_goes_on_through_the_queue(
     ended = bespoke("batches", "watch", batch_id, "--json").stdout.splitlines()[-1]
     assert json.loads(ended)["runs"] == {"succeeded": 1}  # with no example, nothing is tried
     begun = json.loads(bespoke("batches", "optimize-all", "support", "--json").stdout)["batches"]
+    known(bespoke, *(each["batch_id"] for each in begun))
     for each in begun:
         last = bespoke("batches", "watch", each["batch_id"], "--json").stdout.splitlines()[-1]
         assert json.loads(last)["batch"]["tier"] == each["tier"]

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -27,9 +28,10 @@ def crew(start_command: StartCommand, broker_url: str) -> ProcessContainer:
 def workers(crew: ProcessContainer) -> dict[str, psutil.Process]:
     found = {}
     for child in crew.children():
-        words = child.cmdline()
-        if "-n" in words:
-            found[words[words.index("-n") + 1]] = child
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            words = child.cmdline()
+            if "-n" in words:
+                found[words[words.index("-n") + 1]] = child
     return found
 
 

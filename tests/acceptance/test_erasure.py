@@ -100,6 +100,8 @@ def test_nothing_of_an_erased_user_is_found_anywhere(
             erasure = client.enqueue(exports.EraseUser(user_id=ADA))
             fenced = "SELECT count(*) FROM erasure"
             wait_until(lambda: ask(database_url, fenced) == 2, "the fence is up")
+            taken = "SELECT max(CAST(found ->> 'messages' AS int)) FROM erasure"
+            wait_until(lambda: ask(database_url, taken), "stores that wait are taken away")
         erased = erasure.result(SECONDS)
 
     logs = [one.logs() for one in workers]

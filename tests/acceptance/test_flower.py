@@ -22,6 +22,7 @@ def test_flower_names_the_tasks_and_shows_no_contents(
     start_command: Callable[..., ProcessContainer],
     learning_env: dict[str, str],
 ) -> None:
+    start_command("beat", ready="reap-lost-runs")  # it sends the first one after a while
     worker = start_worker(env=learning_env)
     env = {"FLOWER_UNAUTHENTICATED_API": "true"}
     flower = start_command("flower", "--port", "0", ready="Visit me at", env=env)
@@ -32,16 +33,17 @@ def test_flower_names_the_tasks_and_shows_no_contents(
     search = client.enqueue(memories.Search(user_id=MARKER, query=f"what is {MARKER}"))
     assert search.result(SECONDS).matches
     fields = {"text": MARKER, "label": MARKER}
-    client.enqueue(examples.Add(user_id="ada", program="support", example=fields)).result(SECONDS)
+    added = client.enqueue(examples.Add(user_id="ada", program="support", example=fields))
+    added.result(SECONDS)
     refused = client.enqueue(
         examples.Add(user_id="ada", program="support", example={"other": MARKER})
     )
     with pytest.raises(JobFailed):
         refused.result(SECONDS)
 
-    start_command("beat", ready="reap-lost-runs")
     wait_until(lambda: _states(url).get("bespoke.upkeep.reap") == "SUCCESS", "a reap has ended")
-    wait_until(lambda: str(search.id) in _get(url, "/api/tasks"), "Flower has seen the jobs")
+    jobs = {str(job.id), str(search.id), str(added.id), str(refused.id)}
+    wait_until(lambda: jobs <= json.loads(_get(url, "/api/tasks")).keys(), "Flower has seen them")
     tasks = json.loads(_get(url, "/api/tasks"))
     names = {task["name"] for task in tasks.values()}
     assert {"bespoke.memories.store", "bespoke.memories.search", "bespoke.examples.add"} <= names

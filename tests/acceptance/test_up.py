@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from bespoke_client import Client, memories
+from tests.nodes import ports
 from tests.nodes.process import ProcessContainer
 from tests.nodes.waiting import SECONDS, wait_until, wait_until_gone
 
@@ -20,7 +21,7 @@ def machine(tmp_path: Path) -> dict[str, str]:
     return {
         **os.environ,
         "BESPOKE_HOME": str(tmp_path / "bespoke"),
-        "BESPOKE_FLOWER_PORT": str(_free_port()),
+        "BESPOKE_FLOWER_PORT": str(ports.reserved()),
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -81,12 +82,3 @@ def _kill_a_worker(family: list[psutil.Process]) -> None:
 def _bespoke(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bespoke_workers.cli", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

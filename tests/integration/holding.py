@@ -38,6 +38,11 @@ class Holding:
             while self.held < calls:
                 await asyncio.sleep(0.01)
 
+    def hold(self) -> None:
+        """Hold what comes from now on."""
+        with self._lock:
+            self._answered = self._asked
+
     def let_go(self) -> None:
         """Answer what is held, and all that comes."""
         self._let_go.set()

@@ -3,9 +3,6 @@
 import asyncio
 import contextlib
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,8 @@ import pytest
 
 from bespoke_client import Client, examples, optimization
 from bespoke_workers.optimization.language_model.lm_cache_folders import FILE
-from examples.support_desk.standin_lm import StandinLM
+from examples.support_desk import answers, prompts
+from examples.support_desk.standin_lm import Answer, StandinLM
 from tests.conftest import StartWorker
 from tests.integration import planted
 from tests.integration.memory_workers import in_loop
@@ -32,7 +30,7 @@ from tests.integration.optimizing import (
     marked,
     working,
 )
-from tests.nodes.waiting import LOOK_SECONDS, SECONDS
+from tests.nodes.waiting import SECONDS
 
 USERS = ("ada", "bob", "cay", "dan")
 TUNING: dict[str, Any] = {"optimizer": "BootstrapFinetune"}
@@ -82,25 +80,20 @@ async def test_nothing_that_is_written_for_one_user_holds_another_s(
         assert set(rows["program_version"]) == mine
 
 
-@contextmanager
-def kept(lm_caches: Path, into: Path) -> Iterator[None]:
-    """Give each LM cache that appears a second name, under which it outlives its job."""
-    ended = threading.Event()
+def keeping(lm_caches: Path, into: Path) -> Answer:
+    """Answer as ever, and give each LM cache a second name, under which it outlives its job.
 
-    def keep() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            for cache in lm_caches.glob(f"*/{FILE}"):
-                with contextlib.suppress(FileExistsError, FileNotFoundError):
-                    os.link(cache, into / cache.parent.name)
-
+    A job's cache is there from its first answer on, and while any other of its calls is made.
+    """
     into.mkdir()
-    keeping = threading.Thread(target=keep)
-    keeping.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        keeping.join()
+
+    def answer(prompt: prompts.Prompt) -> str:
+        for cache in lm_caches.glob(f"*/{FILE}"):
+            with contextlib.suppress(FileExistsError, FileNotFoundError):
+                os.link(cache, into / cache.parent.name)
+        return answers.answer(prompt)
+
+    return answer
 
 
 def test_nor_do_processes_that_work_for_one_user_after_another(
@@ -113,11 +106,10 @@ def test_nor_do_processes_that_work_for_one_user_after_another(
     for name in ("tmp", "dspy"):
         (tmp_path / name).mkdir()
     home = Path(bespoke_env["BESPOKE_HOME"])
-    answers = tmp_path / "answers"
+    kept = tmp_path / "kept"
     with (
-        StandinLM() as lm,
+        StandinLM(answer=keeping(home / "lm-cache", kept)) as lm,
         Client(broker_url) as client,
-        kept(home / "lm-cache", answers),
     ):
         taught = [
             client.enqueue(
@@ -160,9 +152,9 @@ def test_nor_do_processes_that_work_for_one_user_after_another(
     assert {table: found for table, found in rows.items() if planted.foreign(found)} == {}
     assert set(rows["program_version"]) == set(rows["example"]) == mine
     assert len(owners) == len(done) == len(ROUNDS) * len(USERS)
-    assert set(planted.in_files(answers.iterdir(), owners)) == mine
-    assert len(list(answers.iterdir())) == len(done)
-    others = [path for path in tmp_path.rglob("*") if answers not in path.parents]
+    assert set(planted.in_files(kept.iterdir(), owners)) == mine
+    assert len(list(kept.iterdir())) == len(done)
+    others = [path for path in tmp_path.rglob("*") if kept not in path.parents]
     assert planted.in_files(others, owners) == {}
     assert (keys > 0, in_redis) == (True, {})
     assert logged.count("bespoke.optimization.optimize_user") >= len(done)

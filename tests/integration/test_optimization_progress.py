@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bespoke_workers.optimization import supervision
 from bespoke_workers.optimization.supervision import TELL_SECONDS
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
@@ -27,9 +28,15 @@ MANY: dict[str, Any] = {
 )
 @in_loop
 async def test_steps_calls_and_the_best_score_so_far_are_told_as_they_change(
-    database_url: str, tmp_path: Path, asked: dict[str, Any], name: str
+    database_url: str,
+    tmp_path: Path,
+    asked: dict[str, Any],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with StandinLM(latency=timedelta(milliseconds=200)) as lm:
+    # The shortest step, three rounds of calls, lasts for ten looks and more.
+    monkeypatch.setattr(supervision, "TELL_SECONDS", 0.03)
+    with StandinLM(latency=timedelta(milliseconds=100)) as lm:
         async with working(database_url, tmp_path, lm=lm.url) as worker:
             await worker.teach("ada", 40)
             optimized = await worker.optimize("ada", **asked)
@@ -41,7 +48,7 @@ async def test_steps_calls_and_the_best_score_so_far_are_told_as_they_change(
         "scoring the new version",
     ]
     compiling = [progress for progress in told if progress.step == name]
-    # A call takes 0.2 s, and there are ten or more: looks every half second see them grow.
+    # A call takes 0.1 s, and there are ten or more: looks see them grow.
     assert len({progress.lm_calls for progress in compiling}) >= 2
     assert len({progress.done for progress in compiling}) >= 2
     for earlier, later in pairwise(told):

@@ -20,6 +20,7 @@ from bespoke_workers.optimization.stopping import OutOfBudget
 from bespoke_workers.programs.checkpoints import Checkpoints
 from examples.support_desk import answers, prompts
 from examples.support_desk.standin_lm import StandinLM
+from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (
     AUTO,
@@ -34,6 +35,7 @@ from tests.integration.optimizing import (
     until,
     working,
 )
+from tests.nodes.waiting import SECONDS
 
 ASKED: list[tuple[dict[str, Any], int]] = [
     ({"tier": "basic"}, 3),
@@ -47,6 +49,19 @@ ASKED: list[tuple[dict[str, Any], int]] = [
 
 SLOW_SECONDS = 0.8  # of an answer that is under way when a run is cancelled
 SOON = 4.0  # seconds: two, and as much again for a machine that does other things
+TICK = 0.05
+
+
+async def took(running: "asyncio.Task[Any]") -> float:
+    """Wait for a task; return how many seconds it took while this loop turned.
+
+    What holds up the whole process, as a busy machine does, counts for a tick at most.
+    """
+    ticks = 0
+    while not running.done():
+        await asyncio.wait({running}, timeout=TICK)
+        ticks += 1
+    return ticks * TICK
 
 
 class Slowing:
@@ -86,12 +101,11 @@ async def test_a_cancelled_run_stops_within_two_seconds_and_goes_on_in_no_other_
             running = asyncio.create_task(worker.optimization.run(payload.id))
             await until(slowing.is_slow)
             cancelled = await worker.cancellation.cancel(Cancel(job_id=payload.id))
-            then = time.monotonic()
             assert cancelled.cancelled
             assert cancelled.reason == "it runs, and stops within seconds"
+            assert await took(running) < SOON
             with pytest.raises(Cancelled, match="cancelled while it ran"):
                 await running
-            assert time.monotonic() - then < SOON
             made = lm.calls
             assert made == slowing.asked
             row = await worker.row(payload.id)
@@ -110,19 +124,23 @@ async def test_a_cancelled_run_stops_within_two_seconds_and_goes_on_in_no_other_
 async def test_a_cancelled_run_is_told_at_once_though_a_call_is_still_under_way(
     database_url: str, tmp_path: Path
 ) -> None:
-    with StandinLM(latency=timedelta(seconds=6)) as lm:
+    holding = Holding()
+    with StandinLM(answer=holding) as lm:
         async with working(database_url, tmp_path, lm=lm.url) as worker:
             await worker.teach("ada", 12)
             payload = OptimizeUser(user_id="ada", program=PROGRAM)
             await worker.optimization.accept(payload)
             running = asyncio.create_task(worker.optimization.run(payload.id))
-            await calls_made(lm, 1)
+            await holding.holds(4)
             await worker.cancellation.cancel(Cancel(job_id=payload.id))
-            asked = time.monotonic()
-            while payload.id not in worker.outbox.failed:
-                await asyncio.sleep(0.02)
-            assert time.monotonic() - asked < SOON
+
+            async def told() -> None:
+                while payload.id not in worker.outbox.failed:
+                    await asyncio.sleep(0.02)
+
+            assert await took(asyncio.create_task(told())) < SOON
             assert not running.done()
+            holding.let_go()
             with pytest.raises(Cancelled):
                 await running
             assert lm.calls == 4
@@ -221,10 +239,10 @@ async def test_a_run_ends_at_its_deadline(database_url: str, tmp_path: Path) -> 
     with StandinLM(latency=timedelta(milliseconds=50)) as lm:
         async with working(database_url, tmp_path, lm=lm.url, optimization_seconds=1.0) as worker:
             await worker.teach("ada", 200)
-            began = time.monotonic()
+            running = asyncio.create_task(worker.optimize("ada"))
+            assert await took(running) < 1 + SOON
             with pytest.raises(Permanent, match="took longer than 1 seconds"):
-                await worker.optimize("ada")
-            assert time.monotonic() - began < 1 + SOON
+                await running
             made = lm.calls
             await worker.optimize("bob", tier="basic")
             assert lm.calls == made
@@ -240,7 +258,7 @@ async def test_a_call_that_outlasts_its_time_out_holds_up_no_other_job(
     def hang(prompt: prompts.Prompt) -> str:
         if "hangs" in repr(prompt):
             asked.release()
-            answered.wait(60)
+            answered.wait(SECONDS)
         return answers.answer(prompt)
 
     async def was_asked() -> bool:
@@ -259,7 +277,7 @@ async def test_a_call_that_outlasts_its_time_out_holds_up_no_other_job(
             await until(was_asked)
             await worker.cancellation.cancel(Cancel(job_id=payload.id))
             with pytest.raises(Cancelled, match="cancelled while it ran"):
-                await asyncio.wait_for(running, 30)
+                await asyncio.wait_for(running, SECONDS / 2)
             paid = (await worker.optimize("bob")).lm_calls
             assert paid == lm.calls  # of ada's calls none was answered yet
             answered.set()

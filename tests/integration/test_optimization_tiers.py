@@ -1,7 +1,6 @@
 """One user's optimization end to end, in each tier, against a real database and a real LM."""
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from bespoke_schemas.optimization import Optimized
 from bespoke_schemas.programs import Save
 from bespoke_workers.programs import state
 from examples.support_desk.standin_lm import StandinLM
+from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import PROGRAM, lessons, texts, working
 
@@ -116,16 +116,17 @@ async def test_a_version_that_is_not_better_is_kept_but_not_used(
 async def test_a_version_that_came_into_use_meanwhile_stays_in_use(
     database_url: str, tmp_path: Path
 ) -> None:
-    with StandinLM(latency=timedelta(milliseconds=20)) as lm:
+    holding = Holding()
+    with StandinLM(answer=holding) as lm:
         async with working(database_url, tmp_path, lm=lm.url) as worker:
             await worker.teach("ada", 30)
             running = asyncio.create_task(worker.optimize("ada"))
-            while not lm.calls:
-                await asyncio.sleep(0)
+            await holding.holds()
             by_hand = Save(
                 program=PROGRAM, user_id="ada", state=perfect_state(worker), activate=True
             )
             await worker.library.save(by_hand)
+            holding.let_go()
             optimized = await running
             assert not optimized.promoted
             assert optimized.reason == "another version came into use while this one was made"

@@ -80,21 +80,22 @@ def test_a_batch_is_answered_by_whichever_worker_ends_it(
 
 
 def test_a_running_optimization_is_cancelled(
-    start_worker: StartWorker, client: Client, lm: StandinLM, lm_env: Mapping[str, str]
+    start_worker: StartWorker, client: Client, lm_env: Mapping[str, str]
 ) -> None:
-    start_worker(env=lm_env, concurrency=2)
-    teach(client, "ada", 210)
-    job = optimize(client, "ada")
-    for progress in job.watch():
-        if progress.lm_calls > 20:
-            job.cancel()
-            break
-    with pytest.raises(JobCancelled):
-        job.result(SECONDS)
-    made = lm.calls
-    assert optimize(client, "nobody").result(SECONDS).tier == "none"
-    # The client is told at once, so calls that were on their way may arrive after that.
-    assert lm.calls <= made + THREADS
+    with StandinLM(latency=timedelta(milliseconds=200)) as slow:
+        start_worker(env={**lm_env, "BESPOKE_LM_API_BASE": slow.url}, concurrency=2)
+        teach(client, "ada", 210)
+        job = optimize(client, "ada")
+        for progress in job.watch():
+            if progress.lm_calls > 20:
+                job.cancel()
+                break
+        with pytest.raises(JobCancelled):
+            job.result(SECONDS)
+        made = slow.calls
+        assert optimize(client, "nobody").result(SECONDS).tier == "none"
+        # The client is told at once, so calls that were on their way may arrive after that.
+        assert slow.calls <= made + THREADS
 
 
 def test_a_failure_is_told_in_one_line(
@@ -130,7 +131,7 @@ def test_a_killed_worker_s_optimization_is_ended_by_another_one(
         if progress.lm_calls > 200:
             break
     first.kill_group()
-    start_worker(env=lm_env)
+    start_worker(env={**lm_env, "BESPOKE_LEASE_S": "60"})  # which no stall outlasts
     while not job.status().final:
         reap({**bespoke_env, **lm_env})
     optimized = job.result(SECONDS)

@@ -268,7 +268,9 @@ def test_the_standin_ends_when_the_program_that_started_it_is_killed(tmp_path: P
         standin = os.pidfd_open(int(children[0]))
         parent.send_signal(signal.SIGKILL)
     try:
-        ended, _, _ = select.select([standin], [], [], 10)  # readable when the process has ended
+        ended, _, _ = select.select(
+            [standin], [], [], SECONDS
+        )  # readable when the process has ended
     finally:
         os.close(standin)
     assert ended

@@ -4,9 +4,9 @@ import asyncio
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -23,11 +23,11 @@ from bespoke_workers.optimization.tracking import mlflow_server as door
 from bespoke_workers.optimization.tracking.tracking import Tracking
 from examples.support_desk.standin_lm import StandinLM, standin_process
 from tests.conftest import StartWorker
+from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (
     MODULE,
     PROGRAM,
-    calls_made,
     lessons,
     until,
     working,
@@ -44,7 +44,7 @@ from tests.integration.tracked import (
     waits_for_a_lock,
 )
 from tests.nodes.mlflow import mlflow_server
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 
 PASSWORD = "hunter2-the-password"
 
@@ -161,16 +161,19 @@ async def test_failed_and_cancelled_runs_tell_the_type_of_the_error_alone(
     database_url: str, tmp_path: Path, server: str, client: MlflowClient, kept: Path
 ) -> None:
     programs = (MODULE, "tests.integration.stubborn_programs")
-    with StandinLM(latency=timedelta(milliseconds=20)) as lm:
+    holding = Holding(sys.maxsize)
+    with StandinLM(answer=holding) as lm:
         options = tracking(server, programs=programs)
         async with working(database_url, tmp_path, lm=lm.url, **options) as worker:
             await broken(worker, "failing-metric")
             await worker.teach("bob", 60)
-            payload, calls = OptimizeUser(user_id="bob", program=PROGRAM), lm.calls
+            payload = OptimizeUser(user_id="bob", program=PROGRAM)
+            holding.hold()
             await worker.optimization.accept(payload)
             running = asyncio.create_task(worker.optimization.run(payload.id))
-            await calls_made(lm, calls + 1)
+            await holding.holds()
             await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            holding.let_go()
             with pytest.raises(Permanent):
                 await running
             before = OptimizeUser(user_id="ada", program=PROGRAM)
@@ -297,7 +300,7 @@ async def test_of_a_user_who_is_erased_no_run_is_left_whenever_that_is(
             await come_due(worker)
             held = HeldBack(service)
             telling = asyncio.create_task(service.tell())
-            await asyncio.to_thread(held.begun.wait, 60)
+            assert await asyncio.to_thread(held.begun.wait, SECONDS)
             erasing = asyncio.create_task(worker.execute("DELETE FROM optimization_job"))
             await until(lambda: waits_for_a_lock(worker))
             held.go_on.set()
@@ -337,12 +340,12 @@ def test_a_worker_tells_when_upkeep_asks_it_to(
         }
         start_worker("programs,optimization,upkeep", concurrency=1, env=env)
         taught = examples.AddMany(user_id="ada", program=PROGRAM, examples=lessons(12))
-        application.enqueue(taught).result(60)
+        application.enqueue(taught).result(SECONDS)
         run = optimization.OptimizeUser(user_id="ada", program=PROGRAM)
-        optimized = application.enqueue(run).result(60)
+        optimized = application.enqueue(run).result(SECONDS)
         with Celery(broker=broker_url) as clock:
             clock.send_task("bespoke.upkeep.track", queue="upkeep")
-        wait_until(lambda: [one for one in runs(client) if one.info.end_time], "the run", 60)
+        wait_until(lambda: [one for one in runs(client) if one.info.end_time], "the run")
     (found,) = runs(client)
     assert found.data.tags["bespoke.version_id"] == str(optimized.program_id)
 

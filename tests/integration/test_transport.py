@@ -204,13 +204,14 @@ def test_what_a_silent_holder_had_comes_back_oldest_first(peer: Any, store: Any)
 
 
 def test_what_a_live_holder_has_stays_with_it(peer: Any, store: Any) -> None:
-    times = {"visibility_timeout": 1, "unacked_restore_interval": 0.2, "peek_seconds": 0.1}
+    # As long as no stall of a busy machine is.
+    times = {"visibility_timeout": 3, "unacked_restore_interval": 0.2, "peek_seconds": 0.1}
     holder = peer("q", **times)
     holder.send("q", "mine")
     holder.receive(1)
     other = peer("q", **times)
 
-    end = monotonic() + 3
+    end = monotonic() + 4.5
     while monotonic() < end:
         holder.look(0.05)
         other.look(0.05)
@@ -307,8 +308,10 @@ def test_a_full_redis_can_be_emptied_and_its_holders_seen_alive(peer: Any, store
     before = dict(store.zrange("unacked_index", 0, -1, withscores=True))
     store.config_set("maxmemory", 1)
     try:
-        receiver.look(0.5)
-        after = dict(store.zrange("unacked_index", 0, -1, withscores=True))
+        after = before
+        while after == before:  # the suite's time limit ends it
+            receiver.look(0.1)
+            after = dict(store.zrange("unacked_index", 0, -1, withscores=True))
         for message in receiver.got:
             message.ack()
         got = receiver.receive(6)

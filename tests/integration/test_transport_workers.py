@@ -16,11 +16,12 @@ from celery import Celery
 
 from bespoke_workers.local import LocalRedis
 from tests.nodes.process import ProcessContainer
-from tests.nodes.waiting import wait_until
+from tests.nodes.waiting import SECONDS, wait_until
 from tests.nodes.worker import WorkerContainer
 
 APP = "tests.integration.claiming_app"
 QUICK = {"visibility_timeout": 1, "unacked_restore_interval": 0.3}
+PATIENT = {"visibility_timeout": 60, "unacked_restore_interval": 30}
 LONGER = 3  # seconds of a timeout that no stall of a busy machine outlasts
 KILLS = 40
 TASKS = 2400
@@ -156,11 +157,12 @@ def test_what_waits_behind_a_long_task_in_the_loop_is_done_by_another_or_revoked
     app.conf.broker_transport = "bespoke_workers.transport:Transport"
     send(app, "hold", (1, 60), (2, 60))
     send(app, "count", (3,))
-    start(pool="solo", tasks_in_loop=True, member_timeout=0.5)
+    busy = {"pool": "solo", "tasks_in_loop": True, "member_timeout": 0.5, **PATIENT}
+    start(**busy)
     wait_until(lambda: store.llen("q") == 2, "handed back what has not begun")
     app.control.revoke("2")
 
-    start(pool="solo", tasks_in_loop=True, member_timeout=0.5)
+    start(**busy)
     app.control.revoke("2")
     wait_until(lambda: ran(store)[3] or ran(store, "started")[2], "the other has work")
     store.lpush("gate", 1, 2)
@@ -179,14 +181,13 @@ def test_what_a_dead_worker_had_comes_back(store: Any, app: Celery, start: Start
     send(app, "count", (6,))
     store.lpush("gate", *range(10))
 
-    wait_until(lambda: len(ran(store)) == 7 and settled(store), "all done", 10)
+    wait_until(lambda: len(ran(store)) == 7 and settled(store), "all done")
 
 
 def test_a_warm_shutdown_returns_what_was_not_started(
     store: Any, app: Celery, start: StartClaimer
 ) -> None:
-    patient = {"visibility_timeout": 60, "unacked_restore_interval": 30}
-    worker = start("-Ofair", **patient)
+    worker = start("-Ofair", **PATIENT)
     send(app, "hold", *[(number, 60) for number in range(6)])
     wait_until(lambda: len(ran(store, "started")) == 2, "two started")
     worker.kill("SIGTERM")
@@ -216,19 +217,19 @@ def test_a_worker_goes_on_after_redis_was_killed(
 
 
 def test_remote_control_works(app: Celery, store: Any, start: StartClaimer) -> None:
-    start(concurrency=1)
+    start(concurrency=1, **PATIENT)
     app.conf.broker_transport = "bespoke_workers.transport:Transport"
     send(app, "hold", (1, 60), (2, 60))
     wait_until(lambda: ran(store, "started")[1], "the first started")
 
-    inspect: Any = app.control.inspect(timeout=5, limit=1)
+    inspect: Any = app.control.inspect(timeout=SECONDS, limit=1)
     (active,) = inspect.active().values()
     assert [task["id"] for task in active] == ["1"]
     assert [*inspect.ping().values()] == [{"ok": "pong"}]
     (stats,) = inspect.stats().values()
     assert stats["broker"]["transport"] == "redis"
 
-    app.control.revoke("2", reply=True, timeout=5)
+    app.control.revoke("2", reply=True, timeout=SECONDS, limit=1)
     store.lpush("gate", 1)
     wait_until(lambda: settled(store), "both settled")
     assert ran(store) == {1: 1}

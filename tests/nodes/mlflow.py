@@ -1,12 +1,12 @@
 """A real MLflow tracking server on a free port of this machine, out of an environment apart."""
 
 import os
-import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.nodes import ports
 from tests.nodes.process import ProcessContainer
 from tests.nodes.waiting import wait_until
 
@@ -18,9 +18,7 @@ START_SECONDS = 120.0  # it imports much; some 5 s on an idle machine
 def mlflow_server(directory: Path) -> Iterator[str]:
     """Run a server that keeps runs and artifacts in `directory`; yields its URL."""
     assert COMMAND.exists(), "`make install` makes .venv-tracking, which holds the server"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = ports.reserved()
     server = ProcessContainer(
         "mlflow server",
         [

@@ -30,6 +30,7 @@ from bespoke_workers.optimization.language_model.pace import (
 )
 from bespoke_workers.optimization.stopping import Stop, Stopped
 from bespoke_workers.patience import LONGEST_SECONDS, backoff_seconds
+from tests.nodes.waiting import SECONDS
 
 ANSWER: dict[str, Any] = {"outputs": ["yes"], "usage": {"prompt_tokens": 7}, "cost": 0.25}
 
@@ -151,7 +152,7 @@ def test_a_stop_ends_every_wait_at_once(how: str) -> None:
     thread.join(0.05)
     assert not ended
     stop.request(Cancelled("cancelled while it ran"))
-    thread.join(5)
+    thread.join(SECONDS)
     assert ended
 
 
