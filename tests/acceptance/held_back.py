@@ -48,7 +48,7 @@ class HeldBack:
     def waiting(self) -> int:
         """How many statements wait for what this one holds."""
         waits = "pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-        query = f"SELECT count(*) FROM pg_stat_activity WHERE {waits}"
+        query = f"SELECT count(*) FROM pg_locks WHERE NOT granted AND {waits}"
         return int(self._loop.run_until_complete(self._connection.fetchval(query)))
 
     def _run(self, statement: str) -> None:
