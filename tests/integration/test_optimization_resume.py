@@ -206,7 +206,8 @@ async def test_a_long_run_keeps_its_lease(database_url: str, tmp_path: Path) -> 
 
             async def first_has_run_out() -> bool:
                 await worker.optimization.reap()
-                return (await worker.execute("SELECT now()"))[0] > first
+                (now,) = await worker.execute("SELECT now()")
+                return bool(now > first)
 
             await until(first_has_run_out)
             await worker.optimization.reap()
