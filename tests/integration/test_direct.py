@@ -1,14 +1,17 @@
 """Statements past SQLAlchemy: the same pool, the same failures, the same rows."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import ARRAY, Interval, Uuid, any_, bindparam, func, insert, text, update
+from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import uuid7
 from bespoke_workers.database.direct import Taken
 from bespoke_workers.database.engine import Database
+from bespoke_workers.database.tables import Job
 from bespoke_workers.errors import Transient
 from bespoke_workers.local import LocalPostgres
 from bespoke_workers.memories.statements import statement
@@ -50,6 +53,39 @@ async def test_columns_are_attributes_and_parameters_go_by_name(database_url: st
             row.unknown  # noqa: B018  # that it raises is what is tested
         nothing = await connection.execute(text("SELECT 1 WHERE false"))
         assert (nothing.first(), list(nothing.all())) == (None, [])
+
+
+@in_loop
+async def test_statements_of_sqlalchemy_pass_with_values_that_are_known_and_given(
+    database_url: str,
+) -> None:
+    kept = insert(Job).values(
+        id=bindparam("job_id"), task=bindparam("task"), state="done", result=bindparam("result")
+    )
+    found = select(Job.id, Job.result).where(
+        col(Job.task) == bindparam("task"),
+        col(Job.state) == "done",
+        col(Job.finished_at) > func.now() - bindparam("ago", type_=Interval()),
+    )
+    aged = (
+        update(Job)
+        .where(col(Job.id) == any_(bindparam("ids", type_=ARRAY(Uuid()))))
+        .values(finished_at=func.now() - bindparam("ago", type_=Interval()))
+        .returning(col(Job.task))
+    )
+    one, other = uuid7(), uuid7()
+    async with opened(database_url) as database, database.direct() as connection:
+        for job_id, result in ((one, '{"a": [1]}'), (other, None)):
+            given = {"job_id": job_id, "task": "a", "result": result}
+            await connection.execute(kept, given)
+        with pytest.raises(Taken):
+            await connection.execute(kept, {"job_id": one, "task": "b", "result": None})
+        old = await connection.execute(aged, {"ids": [other], "ago": timedelta(hours=2)})
+        assert [row.task for row in old.all()] == ["a"]
+        row = (await connection.execute(found, {"task": "a", "ago": timedelta(hours=1)})).one()
+        assert (row.id, row.result) == (one, {"a": [1]})
+        with pytest.raises(KeyError, match="ago"):
+            await connection.execute(found, {"task": "a"})
 
 
 @in_loop

@@ -28,8 +28,8 @@ def page(**options: Any) -> List:
 
 
 async def learned(worker: Worker, user_id: str = "ada") -> list[dict[str, Any]]:
-    async with worker.database.transaction() as session:
-        return await worker.examples.for_training(session, user_id, PROGRAM)
+    async with worker.database.direct() as connection:
+        return await worker.examples.for_training(connection, user_id, PROGRAM)
 
 
 @in_loop

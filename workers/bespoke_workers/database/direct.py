@@ -10,12 +10,16 @@ from functools import lru_cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import TextClause
+from sqlalchemy import SelectBase, TextClause, UpdateBase
 from sqlalchemy.dialects.postgresql import asyncpg as driver
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util.concurrency import greenlet_spawn
 
 _DIALECT = driver.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+
+
+Statement = TextClause | SelectBase | UpdateBase
+"""What is executed: of either kind, made once."""
 
 
 class Taken(Exception):
@@ -58,18 +62,24 @@ class Answer:
 
 
 class Direct:
-    """One connection of the pool, for statements made of SQL with ``:name`` parameters."""
+    """One connection of the pool, for statements that are made once, with named parameters.
+
+    They are SQL with ``:name``, or SQLAlchemy's own with a ``bindparam`` for each value that is
+    given; a list is an array and ``any_``, not ``in_``. What is made anew for each execution
+    would be compiled anew.
+    """
 
     def __init__(self, connection: Any) -> None:
         """Take asyncpg's own connection."""
         self._connection = connection
 
     async def execute(
-        self, statement: TextClause, parameters: Mapping[str, Any] | None = None
+        self, statement: Statement, parameters: Mapping[str, Any] | None = None
     ) -> Answer:
         """Execute a statement; raises Taken where it breaks a unique key."""
-        sql, names = _compiled(statement)
-        given = [parameters[name] for name in names] if parameters else ()
+        sql, names, known = _compiled(statement)
+        values = {**known, **parameters} if parameters else known
+        given = [values[name] for name in names]
         try:
             return Answer(await self._connection.fetch(sql, *given, record_class=Record))
         except asyncpg.UniqueViolationError:
@@ -136,7 +146,10 @@ class Lines:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(statement: TextClause) -> tuple[str, tuple[str, ...]]:
-    """Return a statement as asyncpg takes it, and its parameters' names in order."""
+def _compiled(statement: Statement) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+    """Return a statement as asyncpg takes it, its parameters' names in order, and known values."""
     compiled: Any = statement.compile(dialect=_DIALECT)
-    return compiled.string, tuple(compiled.positiontup)
+    names = tuple(compiled.positiontup)
+    needed = {name for name, bind in compiled.binds.items() if bind.required}
+    known = {name: value for name, value in compiled.params.items() if name not in needed}
+    return compiled.string, names, known

@@ -3,17 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import bindparam
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.examples import Add, Added, AddMany, Clear, Cleared
 from bespoke_workers import modules
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.once import once
 from bespoke_workers.database.tables import Example, Learner
 from bespoke_workers.learning.checking import Fields, check
 from bespoke_workers.learning.sets import locked
 from bespoke_workers.settings import Settings
+
+_IN_ORDER = (
+    select(Example.fields)
+    .where(Example.user_id == bindparam("user_id"), Example.program == bindparam("program"))
+    .order_by(col(Example.position))
+)
 
 
 class Examples:
@@ -44,15 +52,12 @@ class Examples:
         return await once(self._database, payload, lambda session: self._clear(session, payload))
 
     async def for_training(
-        self, session: AsyncSession, user_id: str, program: str
+        self, connection: Connection, user_id: str, program: str
     ) -> list[dict[str, Any]]:
         """Return the fields of one user's examples in the order of their adding."""
-        statement = (
-            select(Example.fields)
-            .where(Example.user_id == user_id, Example.program == program)
-            .order_by(col(Example.position))
-        )
-        return [dict(fields) for fields in await session.exec(statement)]
+        given = {"user_id": user_id, "program": program}
+        found = await connection.execute(_IN_ORDER, given)
+        return [dict(row.fields) for row in found.all()]
 
     async def _add(
         self, session: AsyncSession, payload: Add | AddMany, examples: Sequence[Fields]

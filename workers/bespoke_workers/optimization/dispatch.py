@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 from typing import Final
 from uuid import UUID
 
 import structlog
-from sqlalchemy import ColumnElement, and_, case, func, or_, update
+from sqlalchemy import ColumnElement, SelectBase, and_, bindparam, case, func, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -60,16 +61,9 @@ class Dispatch:
 
     async def send_next(self, user_id: str, program: str) -> None:
         """Send what waited for the end of another run of the same user and program."""
-        row = OptimizationJob
-        waiting = select(row.id, row.finetuning, row.batch_id).where(
-            col(row.user_id) == user_id,
-            col(row.program) == program,
-            col(row.state) == "queued",
-            col(row.cancel_requested).is_(False),
-            ~is_held(),
-        )
-        async with self._database.autocommit() as connection:
-            found = (await connection.execute(waiting.order_by(col(row.id)))).all()
+        given = {"user_id": user_id, "program": program}
+        async with self._database.direct() as connection:
+            found = (await connection.execute(_waiting(), given)).all()
         self._send_each((one.id, one.finetuning, one.batch_id) for one in found)
 
     async def end_abandoned(self) -> list[UUID]:
@@ -147,3 +141,17 @@ class Dispatch:
 def _abandoned() -> ColumnElement[bool]:
     row = OptimizationJob
     return and_(col(row.state) == "running", col(row.lease_until) < func.now())
+
+
+@cache
+def _waiting() -> SelectBase:
+    """Ask what waits for the end of another run of the same user and program."""
+    row = OptimizationJob
+    waiting = select(row.id, row.finetuning, row.batch_id).where(
+        col(row.user_id) == bindparam("user_id"),
+        col(row.program) == bindparam("program"),
+        col(row.state) == "queued",
+        col(row.cancel_requested).is_(False),
+        ~is_held(),
+    )
+    return waiting.order_by(col(row.id))

@@ -8,16 +8,28 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, and_, func, or_, true, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import (
+    ColumnElement,
+    Interval,
+    SelectBase,
+    UpdateBase,
+    and_,
+    bindparam,
+    func,
+    or_,
+    true,
+    update,
+)
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.optimization import Choice, Optimized
+from bespoke_workers.database.direct import Taken
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import BespokeError, Cancelled
@@ -84,44 +96,28 @@ class Leases:
         self._database = database
         self.lease = lease
         self._max_attempts = max_attempts
-        self._tracked = {"track_at": func.now()} if tracked else {}
+        self._tracked = tracked
 
     async def claim(self, job_id: UUID) -> Claim | None:
         """Take a row that waits, or whose worker has died; None if there is nothing to take.
 
         Nor is there while another run of the same user and program is on its way.
         """
-        row = OptimizationJob
-        abandoned = and_(col(row.state) == "running", col(row.lease_until) < func.now())
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:12]}"
-        statement = (
-            update(row)
-            .where(
-                col(row.id) == job_id,
-                or_(col(row.state) == "queued", abandoned),
-                col(row.attempts) < self._max_attempts,
-                col(row.cancel_requested).is_(False),
-                ~is_held(),
-                ~another_runs(),
-            )
-            .values(
-                state="running",
-                lease_owner=owner,
-                lease_until=func.now() + self.lease,
-                attempts=col(row.attempts) + 1,
-                started_at=func.coalesce(col(row.started_at), func.now()),
-                **self._tracked,
-            )
-            .returning(*CLAIMED, *TAKEN)
-        )
+        given = {
+            "job_id": job_id,
+            "owner": owner,
+            "lease": self.lease,
+            "max_attempts": self._max_attempts,
+        }
         try:
-            async with self._database.autocommit() as connection:
-                found = (await connection.execute(statement)).one_or_none()
-        except IntegrityError:  # another run of the same user was claimed at the same moment
+            async with self._database.direct() as connection:
+                found = (await connection.execute(_claiming(self._tracked), given)).first()
+        except Taken:  # another run of the same user was claimed at the same moment
             return None
         if found is None:
             return None
-        known = dict(found._mapping)
+        known = dict(found.items())
         spent = Spent(**{name: known.pop(name) for name in FIGURES})
         return Claim(**known, owner=owner, spent=spent)
 
@@ -145,12 +141,12 @@ class Leases:
 
     async def asked_to_cancel(self, claim: Claim) -> bool:
         """Return whether the row is to be cancelled; raises LostLease if it is not this run's."""
-        statement = select(OptimizationJob.cancel_requested).where(_held(claim))
-        async with self._database.autocommit() as connection:
-            found = (await connection.execute(statement)).scalar_one_or_none()
+        given = {"job_id": claim.job_id, "owner": claim.owner}
+        async with self._database.direct() as connection:
+            found = (await connection.execute(_looking(), given)).first()
         if found is None:
             raise lost(claim)
-        return bool(found)
+        return bool(found.cancel_requested)
 
     async def hand_over(self, claim: Claim) -> None:
         """Let go of a row that fine-tunes, for whoever consumes the queue of such runs.
@@ -226,9 +222,43 @@ def lost(claim: Claim) -> LostLease:
 
 
 def _held(claim: Claim) -> ColumnElement[bool]:
+    return _held_by(claim.job_id, claim.owner)
+
+
+def _held_by(job_id: Any, owner: Any) -> ColumnElement[bool]:
     row = OptimizationJob
-    return and_(
-        col(row.id) == claim.job_id,
-        col(row.state) == "running",
-        col(row.lease_owner) == claim.owner,
+    return and_(col(row.id) == job_id, col(row.state) == "running", col(row.lease_owner) == owner)
+
+
+@cache
+def _looking() -> SelectBase:
+    """Ask whether the row that an owner holds is to be cancelled."""
+    held = _held_by(bindparam("job_id"), bindparam("owner"))
+    return select(col(OptimizationJob.cancel_requested)).where(held)
+
+
+@cache
+def _claiming(tracked: bool) -> UpdateBase:
+    """Take a row that waits, or whose worker has died."""
+    row = OptimizationJob
+    abandoned = and_(col(row.state) == "running", col(row.lease_until) < func.now())
+    return (
+        update(row)
+        .where(
+            col(row.id) == bindparam("job_id"),
+            or_(col(row.state) == "queued", abandoned),
+            col(row.attempts) < bindparam("max_attempts"),
+            col(row.cancel_requested).is_(False),
+            ~is_held(),
+            ~another_runs(),
+        )
+        .values(
+            state="running",
+            lease_owner=bindparam("owner"),
+            lease_until=func.now() + bindparam("lease", type_=Interval()),
+            attempts=col(row.attempts) + 1,
+            started_at=func.coalesce(col(row.started_at), func.now()),
+            **({"track_at": func.now()} if tracked else {}),
+        )
+        .returning(*CLAIMED, *TAKEN)
     )

@@ -1,10 +1,11 @@
 """The optimization of one user's program: accepted, run by whoever claims it, and not lost."""
 
 import asyncio
+from functools import cache
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, insert, update
+from sqlalchemy import ARRAY, SelectBase, Uuid, any_, bindparam, func, insert, update
 from sqlmodel import col, select
 
 from bespoke_schemas.optimization import FINETUNES, Optimized, OptimizeUser
@@ -163,10 +164,9 @@ class Optimization:
         found = {UUID(name) for name in lm_cache_folders.left_over(self._settings.home)}
         if not found:
             return
-        row = OptimizationJob
-        known = select(row.id, row.state).where(col(row.id).in_(found))
-        async with self._database.autocommit() as connection:
-            states = {one.id: one.state for one in await connection.execute(known)}
+        async with self._database.direct() as connection:
+            known = await connection.execute(_states(), {"ids": sorted(found)})
+        states = {one.id: one.state for one in known.all()}
         for job_id in found:
             state = states.get(job_id)
             if state is not None and state not in ENDED:
@@ -186,3 +186,11 @@ class Optimization:
         }
         async with self._database.transaction() as session:
             await session.exec(update(row).where(*ended_in_vain).values(more))
+
+
+@cache
+def _states() -> SelectBase:
+    """Ask how runs of these ids are."""
+    row = OptimizationJob
+    ids = bindparam("ids", type_=ARRAY(Uuid()))
+    return select(row.id, row.state).where(col(row.id) == any_(ids))

@@ -2,10 +2,10 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, update
+from sqlalchemy import bindparam, func, update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -18,8 +18,18 @@ from bespoke_workers.optimization.account import Account, Growth
 from bespoke_workers.optimization.language_model.usage import Spent
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.run import Improvement
-from bespoke_workers.programs import state
+from bespoke_workers.programs import pointer, state
+from bespoke_workers.programs.in_use import pointers_on
 from bespoke_workers.programs.library import Library
+
+_LEARNED: Final = (
+    update(Learner)
+    .where(
+        col(Learner.user_id) == bindparam("of_user"),
+        col(Learner.program) == bindparam("of_program"),
+    )
+    .values(optimized_total=func.greatest(col(Learner.optimized_total), bindparam("learned_from")))
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Material:
     examples: list[dict[str, Any]]
     learned_from: int
     tier: Tier
-    in_use: ProgramVersion | None
+    in_use: ProgramVersion | None = None
     done: bool = False
     optimizer: Choice | None = None
     options: dict[str, Any] = field(default_factory=dict)
@@ -152,17 +162,20 @@ class Publication:
             metadata=_metadata(material, improvement),
         )
         if optimized.promoted:
-            await self._library.activate(
-                session, claim.user_id, claim.program, version.id, reason="promoted"
-            )
+            # That it is one of this user's need not be asked: it has just been written as that.
+            target = (claim.user_id, claim.program, version.id)
+            await pointer.move(session, [target], reason="promoted")
         return version
 
     async def _is_overtaken(self, session: AsyncSession, material: Material) -> bool:
         """Return whether the score is no comparison any more with what the user has in use."""
         claim = material.claim
-        in_use = await self._library.active(session, claim.user_id, claim.program)
-        base = await self._library.base_for(session, claim.program, None)
-        return (_id(in_use), _id(base)) != (_id(material.in_use), _id(material.base))
+        where = await pointers_on(await session.connection(), claim.program, claim.user_id)
+        in_use = where.own or where.base
+        hybrid = self._library.own_predictors(claim.program) is not None
+        base = where.base if hybrid else None
+        now = tuple(None if mark is None else mark[2] for mark in (in_use, base))
+        return now != (_id(material.in_use), _id(material.base))
 
     async def _end(
         self, session: AsyncSession, claim: Claim, optimized: Optimized, growth: Growth
@@ -222,9 +235,11 @@ def _optimized(
 
 async def _learned(session: AsyncSession, material: Material) -> None:
     """Remember how much was learned from, so that the planner sees what is new since."""
-    row, claim = Learner, material.claim
-    await session.exec(
-        update(row)
-        .where(col(row.user_id) == claim.user_id, col(row.program) == claim.program)
-        .values(optimized_total=func.greatest(col(row.optimized_total), material.learned_from))
-    )
+    claim = material.claim
+    given = {
+        "of_user": claim.user_id,
+        "of_program": claim.program,
+        "learned_from": material.learned_from,
+    }
+    connection = await session.connection()
+    await connection.execute(_LEARNED, given)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from sqlalchemy import delete, insert
+from sqlalchemy import bindparam, delete, insert
 from sqlmodel import col, select
 
 from bespoke_workers.database.engine import Database
@@ -24,6 +24,10 @@ from bespoke_workers.optimization.leases import Claim
 
 LOOK_SECONDS: Final = 1.0
 """How often new answers are told to the database."""
+
+_TOLD: Final = insert(LmAnswers).values(
+    job_id=bindparam("job_id"), user_id=bindparam("user_id"), answers=bindparam("answers")
+)
 
 _log = structlog.get_logger("bespoke.optimization")
 
@@ -77,14 +81,13 @@ class SharedAnswers:
     async def _tell(self) -> None:
         new, size = await asyncio.to_thread(self._unread)
         if new:
-            async with self._database.autocommit() as connection:
-                await connection.execute(
-                    insert(LmAnswers).values(
-                        job_id=self._claim.job_id,
-                        user_id=self._claim.user_id,
-                        answers="\n".join(new.values()),
-                    )
-                )
+            told = {
+                "job_id": self._claim.job_id,
+                "user_id": self._claim.user_id,
+                "answers": "\n".join(new.values()),
+            }
+            async with self._database.direct() as connection:
+                await connection.execute(_TOLD, told)
         self._told.update(new)
         self._read += size
 

@@ -4,9 +4,10 @@ import asyncio
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
+from sqlalchemy import bindparam
 from sqlmodel import select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -45,9 +46,14 @@ from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.supervision import Supervision
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
+from bespoke_workers.programs.in_use import pointers
 from bespoke_workers.programs.library import Library
 from bespoke_workers.programs.user_models import UserModels, model_of
 from bespoke_workers.settings import Settings
+
+_LEARNER: Final = select(Learner.added_total, Learner.tier).where(
+    Learner.user_id == bindparam("user_id"), Learner.program == bindparam("program")
+)
 
 _log = structlog.get_logger("bespoke.optimization")
 
@@ -155,31 +161,40 @@ class UserRun:
         return f"{count} examples; tier {material.tier!r} has no optimizer"
 
     async def _material(self, claim: Claim, account: Account) -> Material:
-        async with self._database.transaction() as session:
-            found = await session.exec(
-                select(Learner.added_total, Learner.tier).where(
-                    Learner.user_id == claim.user_id, Learner.program == claim.program
-                )
-            )
-            learned_from, by_hand = found.first() or (0, None)
-            examples = await self._examples.for_training(session, claim.user_id, claim.program)
+        owned = {"user_id": claim.user_id, "program": claim.program}
+        async with self._database.direct() as connection:
+            known = (await connection.execute(_LEARNER, owned)).first()
+            examples = await self._examples.for_training(connection, claim.user_id, claim.program)
+            by_hand = known.tier if known else None
             tier = claim.tier or self._table.tier_for(len(examples), by_hand)
             account.tier = tier
-            optimizer, options = self._chosen(claim, tier)
-            in_use = await self._library.active(session, claim.user_id, claim.program)
-            return Material(
-                claim=claim,
-                account=account,
-                examples=examples,
-                learned_from=learned_from,
-                done=await one_at_a_time.has_been_done(session, claim, tier, len(examples)),
-                tier=tier,
-                optimizer=optimizer,
-                options=options,
+            done = await one_at_a_time.has_been_done(connection, claim, tier, len(examples))
+        optimizer, options = self._chosen(claim, tier)
+        material = Material(
+            claim=claim,
+            account=account,
+            examples=examples,
+            learned_from=known.added_total if known else 0,
+            done=done,
+            tier=tier,
+            optimizer=optimizer,
+            options=options,
+        )
+        where = await pointers(self._database, claim.program, claim.user_id)
+        nothing_there = where.own is None and where.base is None
+        return material if nothing_there else await self._with_versions(material)
+
+    async def _with_versions(self, material: Material) -> Material:
+        """Return the material with the versions that are in use."""
+        user_id, program = material.claim.user_id, material.claim.program
+        async with self._database.transaction() as session:
+            in_use = await self._library.active(session, user_id, program)
+            return replace(
+                material,
                 in_use=in_use,
                 model=await model_of(session, in_use),
-                base=await self._library.base_for(session, claim.program, None),
-                for_everybody=await self._library.active(session, None, claim.program),
+                base=await self._library.base_for(session, program, None),
+                for_everybody=await self._library.active(session, None, program),
             )
 
     def _chosen(self, claim: Claim, tier: str) -> tuple[Choice | None, dict[str, Any]]:

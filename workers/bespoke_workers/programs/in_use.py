@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlmodel import col, or_, select
 
+from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import ActiveProgram, ProgramVersion, UserModel
 from bespoke_workers.programs.user_models import model_of
@@ -52,7 +53,12 @@ class InUse:
 async def pointers(database: Database, program: str, user_id: str | None) -> Pointers:
     """Return where the pointers stand now."""
     async with database.direct() as connection:
-        answer = await connection.execute(_POINTERS, {"program": program, "user_id": user_id})
+        return await pointers_on(connection, program, user_id)
+
+
+async def pointers_on(connection: Connection, program: str, user_id: str | None) -> Pointers:
+    """Return where the pointers stand as a transaction sees them."""
+    answer = await connection.execute(_POINTERS, {"program": program, "user_id": user_id})
     return _pointers(answer.all(), user_id)
 
 

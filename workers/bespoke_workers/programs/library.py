@@ -203,7 +203,7 @@ class Library:
         """
         with announcing.saving(user_id, program, version_id):
             registered = self.registered(program)
-            module = states.fresh(registered)
+            module = states.pattern(registered)
             own = None if user_id is None else states.own_predictors(registered)
             kept = states.own_part(module, state, own)
             statement = insert(ProgramVersion).values(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SIGNATURE_LIMIT", "apply", "assemble", "check_fits", "clean_state", "dump", "fingerprint",
-    "fresh", "own_part", "own_predictors", "predictors", "signature_text",
+    "fresh", "own_part", "own_predictors", "pattern", "predictors", "signature_text",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -73,6 +73,12 @@ def fresh(program: Program) -> "dspy.Module":
 
 
 @functools.cache
+def pattern(program: Program) -> "dspy.Module":
+    """Return a module of the program that tells its shape. Nobody may change it or call it."""
+    return fresh(program)
+
+
+@functools.cache
 def own_predictors(program: Program) -> tuple[str, ...] | None:
     """Return the names of the predictors that are each user's own; None where all are.
 
@@ -81,7 +87,7 @@ def own_predictors(program: Program) -> tuple[str, ...] | None:
     """
     if program.own is None:
         return None
-    there = list(predictors(fresh(program)))
+    there = list(predictors(pattern(program)))
     for named in program.own:
         if not any(_is_of(name, named) for name in there):
             raise Misconfigured(

@@ -1,5 +1,6 @@
 """The SQL that looks at batches: one statement for each question, each along an index."""
 
+from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from sqlalchemy import (
     Select,
     Subquery,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -112,10 +115,22 @@ async def count_spent(session: AsyncSession, batch: Batch) -> None:
     The batch's row is locked by the caller. Each run is added once, so that a batch of many
     need not be summed up again whenever one of them ends.
     """
+    connection = await session.connection()
+    spent = await connection.execute(_counting(), {"of_batch": batch.id})
+    lm_calls, cost_usd = spent.one()
+    if lm_calls or cost_usd:
+        batch.lm_calls += int(lm_calls)
+        batch.cost_usd += float(cost_usd)
+        session.add(batch)
+
+
+@cache
+def _counting() -> Select[Any]:
+    """Mark as counted the runs that have ended, and sum up what they spent."""
     ended = (
         update(_run)
         .where(
-            col(_run.batch_id) == batch.id,
+            col(_run.batch_id) == bindparam("of_batch"),
             col(_run.finished_at).is_not(None),
             col(_run.counted).is_(False),
         )
@@ -123,15 +138,36 @@ async def count_spent(session: AsyncSession, batch: Batch) -> None:
         .returning(col(_run.lm_calls), col(_run.cost_usd))
         .cte("ended")
     )
-    statement = select(
+    return select(
         func.coalesce(func.sum(ended.c.lm_calls), 0), func.coalesce(func.sum(ended.c.cost_usd), 0)
     )
-    connection = await session.connection()
-    lm_calls, cost_usd = (await connection.execute(statement)).one()
-    if lm_calls or cost_usd:
-        batch.lm_calls += int(lm_calls)
-        batch.cost_usd += float(cost_usd)
-        session.add(batch)
+
+
+@cache
+def flying() -> Select[Any]:
+    """Ask how many runs of a batch are in flight."""
+    begun = (col(_run.batch_id) == bindparam("of_batch"), _state.in_(("queued", "running")))
+    return select(func.count()).where(*begun)
+
+
+@cache
+def queueing() -> ReturningUpdate[Any]:
+    """Queue as many runs of a batch as there is ``room`` for; return their ids."""
+    planned = (
+        select(col(_run.id))
+        .where(col(_run.batch_id) == bindparam("of_batch"), _state == "planned")
+        .order_by(col(_run.id))
+        .limit(bindparam("room"))
+    )
+    queued = update(_run).where(col(_run.id).in_(planned))
+    return queued.values(state="queued", sent_at=func.now()).returning(col(_run.id))
+
+
+@cache
+def unfinished() -> Select[Any]:
+    """Ask for a run of a batch that has not ended."""
+    open_runs = (col(_run.batch_id) == bindparam("of_batch"), _state.in_(OPEN_RUNS))
+    return select(col(_run.id)).where(*open_runs).limit(1)
 
 
 async def under_way(session: AsyncSession, batch_id: UUID) -> tuple[int, float]:

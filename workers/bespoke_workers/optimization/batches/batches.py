@@ -23,7 +23,7 @@ from bespoke_schemas.optimization import BatchSummary, OptimizeTier
 from bespoke_workers import modules
 from bespoke_workers.database import records
 from bespoke_workers.database.engine import Database
-from bespoke_workers.database.tables import Batch, Job, OptimizationJob
+from bespoke_workers.database.tables import Batch, Job
 from bespoke_workers.errors import Transient
 from bespoke_workers.observe import events
 from bespoke_workers.optimization.answers import Answers
@@ -235,41 +235,19 @@ async def locked(session: AsyncSession, batch_id: UUID) -> Batch | None:
 async def _queue(session: AsyncSession, batch: Batch) -> list[UUID]:
     if batch.paused or batch.over_budget is not None:
         return []
-    row = OptimizationJob
-    flying = await session.exec(
-        select(func.count()).where(
-            col(row.batch_id) == batch.id, col(row.state).in_(("queued", "running"))
-        )
-    )
-    room = batch.max_concurrent - flying.one()
+    connection = await session.connection()
+    flying = await connection.execute(batch_statements.flying(), {"of_batch": batch.id})
+    room = batch.max_concurrent - flying.scalar_one()
     if room <= 0:
         return []
-    planned = (
-        select(row.id)
-        .where(col(row.batch_id) == batch.id, col(row.state) == "planned")
-        .order_by(col(row.id))
-        .limit(room)
-    )
-    queued = await session.exec(
-        update(row)
-        .where(col(row.id).in_(planned))
-        .values(state="queued", sent_at=func.now())
-        .returning(col(row.id))
-    )
-    return list(queued.scalars().all())
+    given = {"of_batch": batch.id, "room": room}
+    return list((await connection.execute(batch_statements.queueing(), given)).scalars())
 
 
 async def _unfinished(session: AsyncSession, batch_id: UUID) -> bool:
-    row = OptimizationJob
-    statement = (
-        select(row.id)
-        .where(
-            col(row.batch_id) == batch_id,
-            col(row.state).in_(batch_statements.OPEN_RUNS),
-        )
-        .limit(1)
-    )
-    return (await session.exec(statement)).first() is not None
+    connection = await session.connection()
+    found = await connection.execute(batch_statements.unfinished(), {"of_batch": batch_id})
+    return found.first() is not None
 
 
 async def _progress(session: AsyncSession, batch: Batch) -> Progress:
