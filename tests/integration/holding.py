@@ -7,13 +7,16 @@ import asyncio
 import threading
 
 from examples.support_desk import answers, prompts
+from examples.support_desk.standin_lm import Answer
 from tests.nodes.waiting import SECONDS
 
 
 class Holding:
     """An ``Answer`` for StandinLM: so many calls are answered at once, all later ones held."""
 
-    def __init__(self, answered: int = 0) -> None:
+    def __init__(self, answered: int = 0, answer: Answer = answers.answer) -> None:
+        """``answer`` is what each call is answered with, in time."""
+        self._answer = answer
         self._answered = answered
         self._asked = 0
         self._lock = threading.Lock()
@@ -25,7 +28,7 @@ class Holding:
             is_held = self._asked > self._answered
         if is_held:
             assert self._let_go.wait(SECONDS), "the test never let the calls go"
-        return answers.answer(prompt)
+        return self._answer(prompt)
 
     @property
     def held(self) -> int:

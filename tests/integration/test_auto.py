@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,10 @@ from bespoke_workers.programs import state
 from examples.support_desk import answers
 from examples.support_desk.prompts import Prompt
 from examples.support_desk.standin_lm import StandinLM
+from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
-from tests.integration.optimizing import (
-    PROGRAM,
-    Worker,
-    calls_made,
-    lessons,
-    until,
-    worker_process,
-    working,
-)
+from tests.integration.optimizing import PROGRAM, lessons, worker_process, working
+from tests.integration.test_optimization_resume import taken_up_again
 
 LADDER = ["LabeledFewShot", "BootstrapFewShot"]
 AUTO: dict[str, Any] = {"optimizer": "auto", "options": {"ladder": LADDER}}
@@ -210,31 +203,24 @@ async def test_a_killed_climb_goes_on_pays_for_nothing_twice_and_decides_the_sam
             await worker.teach("ada", count)
             undisturbed = await worker.optimize("ada", optimizer="auto", options=options)
             await worker.execute("DELETE FROM active_program")
-    with StandinLM(latency=timedelta(milliseconds=20), answer=half_right(count)) as lm:
-        async with working(database_url, tmp_path, lm=lm.url, lease_s=1.5) as worker:
+    holding = Holding(killed_at, half_right(count))
+    with StandinLM(answer=holding) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
             payload = OptimizeUser(
                 user_id="ada", program=PROGRAM, optimizer="auto", options=options
             )
             await worker.optimization.accept(payload)
             with worker_process(worker, lm, payload.id) as process:
-                await calls_made(lm, killed_at)
+                await holding.holds()
                 process.kill()
                 await asyncio.to_thread(process.wait)
-            resumed = await _taken_up_again(worker, payload)
+            holding.let_go()
+            await taken_up_again(worker)
+            resumed = await worker.optimization.run(payload.id)
+            assert resumed is not None
             assert lm.calls <= undisturbed.lm_calls + 4
             assert resumed.lm_calls == undisturbed.lm_calls
             assert resumed.candidates == undisturbed.candidates
             assert resumed.reason == undisturbed.reason
             first, second = await worker.execute("SELECT state FROM program_version")
             assert first == second
-
-
-async def _taken_up_again(worker: Worker, payload: OptimizeUser) -> Optimized:
-    async def sent() -> bool:
-        await worker.optimization.reap()
-        return len(worker.outbox.runs) > 1
-
-    await until(sent, 60)
-    resumed = await worker.optimization.run(payload.id)
-    assert resumed is not None
-    return resumed

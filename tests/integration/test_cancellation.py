@@ -1,7 +1,6 @@
 """Cancelling: what waits never begins, what runs is stopped, what has ended stays as it is."""
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from bespoke_schemas.jobs import Cancel
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
 from bespoke_workers.errors import Cancelled
 from examples.support_desk.standin_lm import StandinLM
+from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
-from tests.integration.optimizing import PROGRAM, calls_made, working
+from tests.integration.optimizing import PROGRAM, working
 
 
 def lesson() -> dict[str, Any]:
@@ -122,16 +122,18 @@ async def test_a_run_whose_worker_died_after_the_request_ends_cancelled(
 async def test_a_batch_is_cancelled_with_all_of_its_users(
     database_url: str, tmp_path: Path
 ) -> None:
-    with StandinLM(latency=timedelta(milliseconds=50)) as lm:
+    holding = Holding()
+    with StandinLM(answer=holding) as lm:
         async with working(database_url, tmp_path, lm=lm.url) as worker:
             for number in range(5):
                 await worker.teach(f"user-{number}", 40)
             payload = OptimizeTier(program=PROGRAM, tier="basic", max_concurrent=2)
             await worker.batches.plan(payload)
             running = asyncio.create_task(worker.optimization.run(worker.outbox.runs[0]))
-            await calls_made(lm, 1)
+            await holding.holds()
             answer = await worker.cancellation.cancel(Cancel(job_id=payload.id))
             assert answer.cancelled
+            holding.let_go()
             with pytest.raises(Cancelled):
                 await running
             assert await worker.states() == ["cancelled"] * 5

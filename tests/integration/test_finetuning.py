@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import closing
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from bespoke_workers.optimization.judging.split import split
 from bespoke_workers.programs.changing import Changing
 from bespoke_workers.programs.serving import ForUser
 from examples.support_desk.standin_lm import StandinLM
+from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import (
     PROGRAM,
     Worker,
     lessons,
-    until,
     worker_process,
     working,
 )
@@ -35,10 +34,6 @@ LOCAL: dict[str, Any] = {"finetune_provider": "local"}
 def served(worker: Worker) -> Portal:
     """Serve programs as an application that shares this worker's settings does."""
     return Portal(lambda: worker.settings)
-
-
-async def made(lm: StandinLM, calls: int) -> bool:
-    return lm.calls >= calls
 
 
 def held_out(count: int) -> list[dict[str, Any]]:
@@ -246,15 +241,17 @@ async def test_a_killed_fine_tuning_is_taken_up_again_and_pays_for_no_call_twice
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BESPOKE_FINETUNE_PROVIDER", "local")  # for the process that is killed
-    with StandinLM(latency=timedelta(milliseconds=10)) as lm:
-        async with working(database_url, tmp_path, lm=lm.url, lease_s=1.5, **LOCAL) as worker:
+    holding = Holding(20)
+    with StandinLM(answer=holding) as lm:
+        async with working(database_url, tmp_path, lm=lm.url, **LOCAL) as worker:
             await worker.teach("ada", 40)
             payload = OptimizeUser(user_id="ada", program=PROGRAM, **TUNING)
             await worker.optimization.accept(payload)
             with worker_process(worker, lm, payload.id) as process:
-                await until(lambda: made(lm, 20), 120)
+                await holding.holds()
                 process.kill()
                 await asyncio.to_thread(process.wait)
+            holding.let_go()
             await taken_up_again(worker)
             resumed = await worker.optimization.run(payload.id)
             assert resumed is not None

@@ -20,6 +20,7 @@ from tests.integration.finetuning_server import KEY, FinetuningServer
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import PROGRAM, Worker, lessons, until, working
 from tests.integration.test_optimization_resume import taken_up_again
+from tests.nodes.waiting import SECONDS
 
 TUNING: dict[str, Any] = {"optimizer": "BootstrapFinetune"}
 
@@ -50,7 +51,7 @@ async def begun(worker: Worker, server: FinetuningServer) -> tuple[Any, "asyncio
     async def looked() -> bool:
         return running.done() or server.asked["GET /v1/fine_tuning/jobs/*"] > 0
 
-    await until(looked, 120)
+    await until(looked)
     assert not running.done()
     return payload, running
 
@@ -94,7 +95,7 @@ async def test_a_worker_that_takes_a_run_up_waits_for_the_same_training(
 ) -> None:
     """Whether or not the provider's ids were written down before the worker died."""
     with FinetuningServer(hold=True) as server:
-        async with tuning(database_url, tmp_path, server, lease_s=1.5) as worker:
+        async with tuning(database_url, tmp_path, server) as worker:
             payload, running = await begun(worker, server)
             running.cancel()
             await asyncio.wait({running})
@@ -118,7 +119,7 @@ async def test_a_cancelled_run_cancels_its_training(database_url: str, tmp_path:
             payload, running = await begun(worker, server)
             assert (await worker.cancellation.cancel(Cancel(job_id=payload.id))).cancelled
             with pytest.raises(Cancelled):
-                await asyncio.wait_for(running, 30)
+                await asyncio.wait_for(running, SECONDS)
             assert [job["status"] for job in server.jobs.values()] == ["cancelled"]
             assert server.files == {}
             assert await worker.execute("SELECT count(*) FROM user_model") == [0]

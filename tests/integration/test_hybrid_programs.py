@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from examples.support_desk import answers
 from examples.support_desk.prompts import Prompt
 from examples.support_desk.standin_lm import StandinLM
 from tests.hybrid_program import NAME, OWN, SHARED, Desk, same_label, worded
+from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import GEPA, SEARCH, Worker, working
 
@@ -184,14 +184,15 @@ async def test_the_version_to_beat_is_the_user_s_with_the_base(
 async def test_a_base_that_changed_meanwhile_makes_the_score_no_comparison(
     database_url: str, tmp_path: Path
 ) -> None:
-    with StandinLM(latency=timedelta(milliseconds=20)) as lm:
+    holding = Holding()
+    with StandinLM(answer=holding) as lm:
         async with working(database_url, tmp_path, lm=lm.url, programs=MODULES) as worker:
             await save(worker, "ada's")
             await worker.teach("ada", 24, program=NAME)
             running = asyncio.create_task(worker.optimize("ada", program=NAME, tier="basic"))
-            while not lm.calls:
-                await asyncio.sleep(0)
+            await holding.holds()
             await save(worker, "base", user_id=None)
+            holding.let_go()
             optimized = await running
             assert not optimized.promoted
             assert optimized.reason == "another version came into use while this one was made"
