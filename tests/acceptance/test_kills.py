@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bespoke_client import Client, Job, examples, memories, optimization
+from bespoke_client import Client, Job, examples, jobs, memories, optimization
 from examples.support_desk.desk import Desk, desks, load
 from examples.support_desk.standin_lm import StandinLM
 from tests.acceptance.held_back import QUICK, HeldBack, ask
@@ -69,6 +69,40 @@ def test_an_optimization_whose_worker_is_killed_takes_effect_once_and_pays_no_ca
     assert ask(database_url, query) == 1
     attempts = ask(database_url, "SELECT attempts FROM optimization_job WHERE id = $1", job.id)
     assert attempts == 2
+
+
+def test_a_run_whose_process_is_killed_has_not_failed_for_who_waits(
+    client: Client, start_worker: StartWorker, learning_env: dict[str, str]
+) -> None:
+    (desk,) = desks(load(SAMPLE), (40,))
+    with StandinLM(latency=timedelta(milliseconds=100)) as lm:
+        env = {**learning_env, "BESPOKE_LM_API_BASE": lm.url}
+        worker = start_worker("programs,optimization", concurrency=1, env=env)
+        job = _enqueue(client, desk)
+        wait_until(lambda: lm.calls >= 6, "the run is in the middle")
+
+        worker.children()[0].kill()
+
+        worker.wait_for_log("its process is gone; the job is taken up again")
+        assert job.status() is jobs.Status.RUNNING
+
+
+def test_a_worker_that_is_shut_down_hands_its_run_to_the_next(
+    client: Client, start_worker: StartWorker, learning_env: dict[str, str]
+) -> None:
+    (desk,) = desks(load(SAMPLE), (40,))
+    with StandinLM(latency=timedelta(milliseconds=100)) as lm:
+        env = {**learning_env, "BESPOKE_LM_API_BASE": lm.url}
+        worker = start_worker("programs,optimization", concurrency=1, env=env)
+        job = _enqueue(client, desk)
+        wait_until(lambda: lm.calls >= 6, "the run is in the middle")
+
+        worker.kill_group("SIGTERM")
+        worker.wait(SECONDS)
+
+        assert job.status() is jobs.Status.RUNNING
+        start_worker("programs,optimization", env=env)  # and nobody who reaps
+        assert job.result(SECONDS).lm_calls == lm.calls
 
 
 def _enqueue(client: Client, desk: Desk, user_id: str = "calm") -> Job[optimization.Optimized]:

@@ -151,6 +151,42 @@ async def test_another_machine_takes_a_run_up_with_the_answers_that_were_told(
 
 
 @in_loop
+async def test_a_worker_that_is_shut_down_hands_its_run_to_another_at_once(
+    database_url: str, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 80)
+            undisturbed = await worker.optimize("ada", **SEARCH)
+            await worker.execute("DELETE FROM active_program")
+    with StandinLM(latency=timedelta(milliseconds=10)) as lm:
+        async with (
+            working(database_url, here, lm=lm.url, max_deliveries=1) as worker,
+            working(database_url, there, lm=lm.url, max_deliveries=1) as elsewhere,
+        ):
+            payload = OptimizeUser(user_id="ada", **{"program": PROGRAM, **SEARCH})
+            await worker.optimization.accept(payload)
+            running = asyncio.create_task(worker.optimization.run(payload.id))
+            await calls_made(lm, 90)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+            paid, row = lm.calls, await worker.row(payload.id)
+            assert (row.state, row.attempts, row.lm_calls) == ("queued", 0, paid)
+            assert worker.outbox.runs == [payload.id] * 2
+
+            resumed = await elsewhere.optimization.run(payload.id)
+
+            assert resumed is not None
+            assert paid < lm.calls == resumed.lm_calls == undisturbed.lm_calls
+            assert resumed.score_after == undisturbed.score_after
+            first, second = await worker.execute("SELECT state FROM program_version")
+            assert first == second
+            assert (await worker.row(payload.id)).attempts == 1
+
+
+@in_loop
 async def test_a_run_that_kills_each_of_its_workers_is_parked(
     database_url: str, tmp_path: Path
 ) -> None:

@@ -46,6 +46,8 @@ from bespoke_workers.patience import backoff_seconds
 if TYPE_CHECKING:
     from bespoke_workers.runtime import Runtime
 
+REQUEST, LEASED_REQUEST = Task.Request, "bespoke_workers.leased:LeasedRequest"
+"""What a worker makes of a message; named, since only workers import it."""
 POOLS = ("prefork", "solo")
 """Pools of Celery whose processes do one job after the other."""
 
@@ -229,6 +231,7 @@ def internal(
             ignore_result=not answers,
             acks_late=acks_late,
             reject_on_worker_lost=acks_late,
+            Request=REQUEST if acks_late else LEASED_REQUEST,
         )(task)
         return service
 

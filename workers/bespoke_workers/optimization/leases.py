@@ -83,6 +83,11 @@ class Claim:
     owner: str
     spent: Spent
 
+    @property
+    def is_taken_up(self) -> bool:
+        """Whether another run of the row has begun it."""
+        return self.attempts > 1 or self.seconds > 0
+
 
 class Leases:
     """Claims rows, renews the claims, and ends the rows that are still held.
@@ -148,10 +153,13 @@ class Leases:
             raise lost(claim)
         return bool(found.cancel_requested)
 
-    async def hand_over(self, claim: Claim) -> None:
-        """Let go of a row that fine-tunes, for whoever consumes the queue of such runs.
+    async def hand_over(
+        self, claim: Claim, *, finetuning: bool, taken: Mapping[str, Any] = NOTHING
+    ) -> None:
+        """Let go of a row, for whoever consumes the queue of fine-tuning runs or of others.
 
-        Raises LostLease if it is not this run's any more. It counts as no attempt.
+        ``taken`` are columns with what the run has taken. Raises LostLease if the row is not
+        this run's any more. It counts as no attempt: nobody died of it.
         """
         row = OptimizationJob
         statement = (
@@ -159,11 +167,12 @@ class Leases:
             .where(_held(claim))
             .values(
                 state="queued",
-                finetuning=True,
+                finetuning=finetuning,
                 lease_owner=None,
                 lease_until=None,
                 attempts=col(row.attempts) - 1,
                 sent_at=func.now(),
+                **taken,
             )
         )
         async with self._database.autocommit() as connection:

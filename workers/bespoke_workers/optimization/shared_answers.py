@@ -47,7 +47,7 @@ class SharedAnswers:
 
         Only a run that is taken up again has something there.
         """
-        if self._claim.attempts < 2:
+        if not self._claim.is_taken_up:
             return
         row = LmAnswers
         async with self._database.transaction() as session:
@@ -65,18 +65,23 @@ class SharedAnswers:
         telling = asyncio.create_task(self._keep_telling())
         try:
             yield
+        except asyncio.CancelledError:  # its worker is shut down, and another may go on elsewhere
+            await _ended(telling)
+            await self._tell_quietly()
+            raise
         finally:
-            telling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await telling
+            await _ended(telling)
 
     async def _keep_telling(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self._tell()
-            except Exception as error:  # noqa: BLE001  # the run's own result is what counts
-                _log.warning("answers not shared yet", error=type(error).__name__)
+            await self._tell_quietly()
+
+    async def _tell_quietly(self) -> None:
+        try:
+            await self._tell()
+        except Exception as error:  # noqa: BLE001  # the run's own result is what counts
+            _log.warning("answers not shared yet", error=type(error).__name__)
 
     async def _tell(self) -> None:
         new, size = await asyncio.to_thread(self._unread)
@@ -122,6 +127,12 @@ async def remove_ended(database: Database) -> None:
     ended = select(job.id).where(col(job.id) == col(row.job_id), col(job.state).in_(ENDED))
     async with database.autocommit() as connection:
         await connection.execute(delete(row).where(ended.exists()))
+
+
+async def _ended(telling: "asyncio.Task[None]") -> None:
+    telling.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await telling
 
 
 def _key(line: str) -> str:

@@ -111,6 +111,9 @@ class UserRun:
         except LostLease as error:
             _log.warning("run given up", reason=str(error))
             return None
+        except asyncio.CancelledError:  # its worker is shut down
+            await self._hand_over(claim, account)
+            raise
         except Transient:
             raise
         except Permanent as error:
@@ -141,7 +144,9 @@ class UserRun:
         material = await self._material(claim, account)
         count, optimizer = len(material.examples), material.optimizer
         if optimizer == FINETUNES and not claim.finetuning:
-            await self._leases.hand_over(claim)  # it is sent again once this run has let go
+            await self._leases.hand_over(
+                claim, finetuning=True
+            )  # it is sent again once this run has let go
             return None
         if optimizer is None:
             return await self._publication.nothing_tried(material, self._no_optimizer(material))
@@ -304,6 +309,15 @@ class UserRun:
         # The climb keeps the best so far at its own limit; at the run's, all would be lost.
         ladder = ladder_of(material.options, len(material.examples), own)
         return ladder.within(self._budget_of(material.claim).lm_calls)
+
+    async def _hand_over(self, claim: Claim, account: Account) -> None:
+        """Let another worker go on at once; where that fails, the lease runs out."""
+        try:
+            async with account.growth() as growth:
+                columns = growth.columns()
+                await self._leases.hand_over(claim, finetuning=claim.finetuning, taken=columns)
+        except Exception as error:  # noqa: BLE001  # whichever way the database fails
+            _log.warning("run not handed over", error=type(error).__name__)
 
     async def _settle(self, account: Account) -> None:
         """Count what the run's last calls took; upkeep does it too, should this fail."""
