@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from bespoke_schemas.jobs import Cancel
 from bespoke_schemas.optimization import OptimizeUser
 from bespoke_workers.errors import Parked
 from bespoke_workers.optimization.language_model import lm_cache_folders
+from bespoke_workers.optimization.stopping import LostLease
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
@@ -251,3 +253,43 @@ async def test_a_long_run_keeps_its_lease(database_url: str, tmp_path: Path) -> 
             assert await running is not None
             assert worker.outbox.runs == [payload.id]
             assert (await worker.row(payload.id)).attempts == 1
+
+
+@in_loop
+async def test_a_run_that_is_to_be_cancelled_is_handed_to_nobody(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            leases = worker.optimization._leases
+            claim = await leases.claim(payload.id)
+            assert claim is not None
+            await worker.cancellation.cancel(Cancel(job_id=payload.id))
+
+            with pytest.raises(LostLease):
+                await leases.hand_over(claim, finetuning=False)
+
+            assert (await worker.row(payload.id)).state == "running"
+            await worker.execute("UPDATE optimization_job SET lease_until = now()")
+            await worker.optimization.reap()
+            assert (await worker.row(payload.id)).state == "cancelled"
+
+
+@in_loop
+async def test_a_run_that_was_handed_over_is_cancelled_as_one_that_ran(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            claim = await worker.optimization._leases.claim(payload.id)
+            assert claim is not None
+            await worker.optimization._leases.hand_over(claim, finetuning=False)
+
+            await worker.cancellation.cancel(Cancel(job_id=payload.id))
+
+            row = await worker.row(payload.id)
+            assert (row.state, row.error) == ("cancelled", "cancelled while it ran")

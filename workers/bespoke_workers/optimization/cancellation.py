@@ -103,7 +103,7 @@ async def _cancel_optimization(
         return Cancelled(cancelled=True, reason="it runs, and stops within seconds")
     if row.state not in {"planned", "queued", "running"}:
         return Cancelled(cancelled=False, reason=f"it has ended: {row.state}")
-    reason = WHILE_IT_RAN if row.state == "running" else BEFORE
+    reason = BEFORE if row.started_at is None else WHILE_IT_RAN
     row.state, row.error, row.finished_at = "cancelled", reason, await _now(session)
     row.error_type, row.lease_owner, row.lease_until = errors.Cancelled.__name__, None, None
     session.add(row)

@@ -159,12 +159,13 @@ class Leases:
         """Let go of a row, for whoever consumes the queue of fine-tuning runs or of others.
 
         ``taken`` are columns with what the run has taken. Raises LostLease if the row is not
-        this run's any more. It counts as no attempt: nobody died of it.
+        this run's any more, or is to be cancelled, which it is when the lease ends. It counts
+        as no attempt: nobody died of it.
         """
         row = OptimizationJob
         statement = (
             update(row)
-            .where(_held(claim))
+            .where(_held(claim), col(row.cancel_requested).is_(False))
             .values(
                 state="queued",
                 finetuning=finetuning,
