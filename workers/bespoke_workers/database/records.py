@@ -4,11 +4,12 @@ It is inserted when the job is accepted, so that its id is taken and it cannot b
 behind the back of whoever runs it, and completed when the job ends.
 """
 
-from typing import Any
+from functools import cache
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, func
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import Payload, Result
@@ -21,6 +22,8 @@ ACCEPTED = "accepted"
 PAGED = (Import.task, Cleanup.task)
 """Jobs that go page by page: until the last one their row is accepted and tells how far it is."""
 ENDS = {"succeeded": "done", "failed": "failed", "parked": "parked", "cancelled": "cancelled"}
+
+_GIVEN: Final = ("id", "task", "user_id", "state", "result", "reason")
 
 
 async def accept(session: AsyncSession, payload: Payload[Any]) -> bool:
@@ -56,17 +59,25 @@ async def complete(
     reason: str | None = None,
 ) -> None:
     """Record how a job ended: ``state`` is succeeded, failed, parked or cancelled."""
-    end = {
+    given = {
+        "id": job_id,
+        "task": task,
+        "user_id": user_id,
         "state": ENDS[state],
         "result": None if result is None else result.model_dump(mode="json"),
         "reason": reason,
-        "finished_at": func.now(),
     }
-    await session.exec(
-        insert(Job)
-        .values(id=job_id, task=task, user_id=user_id, **end)
-        .on_conflict_do_update(index_elements=["id"], set_=end)
-    )
+    connection = await session.connection()
+    await connection.execute(_ending(), given)
+
+
+@cache
+def _ending() -> Insert:
+    """Write the end of a job, whose row may be there."""
+    made = insert(Job).values(finished_at=func.now(), **{name: bindparam(name) for name in _GIVEN})
+    new = made.excluded
+    end = {name: new[name] for name in ("state", "result", "reason", "finished_at")}
+    return made.on_conflict_do_update(index_elements=["id"], set_=end)
 
 
 def failure(state: str, reason: str | None) -> BespokeError:

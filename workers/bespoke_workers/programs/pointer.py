@@ -5,11 +5,13 @@ the newest is what is in use, and a rollback goes to one below it.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Uuid, any_, bindparam, delete, func, literal, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ARRAY, ColumnElement, Text, Uuid, any_, bindparam, delete, func, update
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.types import TypeEngine
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -21,6 +23,14 @@ Target = tuple[str | None, str, UUID]
 """User (None: the shared base), program, and the version to put into use."""
 
 
+_OF_TARGET: Final[dict[str, TypeEngine[Any]]] = {
+    "id": Uuid(),
+    "user_id": Text(),
+    "program": Text(),
+    "version_id": Uuid(),
+}
+MOVES: Final = 8
+"""Numbers of pointers for which the statement that moves them is kept: runs move one each."""
 KEPT = 100
 """Moves of one pointer after which an older activation is forgotten."""
 Reason = Literal["saved", "promoted", "activated", "imported", "restored"]
@@ -36,15 +46,23 @@ async def move(session: AsyncSession, targets: Sequence[Target], *, reason: Reas
     if not targets:
         return
     await _hold(session, {version_id for _, _, version_id in targets})
-    statement = insert(ActiveProgram).values(
-        [
-            {
-                "id": uuid7(), "user_id": user_id, "program": program,
-                "version_id": version_id, "generation": 1,
-            }
-            for user_id, program, version_id in targets
-        ]
-    )  # fmt: skip
+    given: dict[str, Any] = {"reason": reason}
+    for place, (user_id, program, version_id) in enumerate(targets):
+        own = {"id": uuid7(), "user_id": user_id, "program": program, "version_id": version_id}
+        given |= {f"{name}_{place}": value for name, value in own.items()}
+    connection = await session.connection()
+    await connection.execute(_moving(len(targets)), given)
+
+
+@lru_cache(maxsize=MOVES)
+def _moving(targets: int) -> Insert:
+    """Move so many pointers at once; each target's values are given under its place."""
+
+    def given(place: int) -> dict[str, Any]:
+        own = {name: bindparam(f"{name}_{place}", type_=kind) for name, kind in _OF_TARGET.items()}
+        return {**own, "generation": 1}
+
+    statement = insert(ActiveProgram).values([given(place) for place in range(targets)])
     new = statement.excluded
     moved = (
         statement.on_conflict_do_update(
@@ -65,11 +83,12 @@ async def move(session: AsyncSession, targets: Sequence[Target], *, reason: Reas
         col(Activation.pointer_id) == moved.c.id,
         col(Activation.generation) <= moved.c.generation - KEPT,
     )
-    await session.exec(
+    reason = bindparam("reason", type_=Text())
+    return (
         insert(Activation)
         .from_select(
             ["pointer_id", "generation", "version_id", "reason"],
-            select(moved.c.id, moved.c.generation, moved.c.version_id, literal(reason)),
+            select(moved.c.id, moved.c.generation, moved.c.version_id, reason),
         )
         .add_cte(forgotten.cte("forgotten"))
     )
