@@ -199,6 +199,7 @@ def start_worker(bespoke_env: dict[str, str]) -> Iterator[StartWorker]:
             concurrency=concurrency,
             pool=pool,
             arguments=arguments,
+            preloaded=True,
         )
         workers.append(worker)
         worker.ready()

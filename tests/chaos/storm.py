@@ -190,6 +190,7 @@ class Storm:
             queues="memories,reads,upkeep",
             concurrency=2,
             pool=next(self._pools),
+            preloaded=True,
         )
         self.workers.append(worker)
         worker.start()

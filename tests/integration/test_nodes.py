@@ -1,9 +1,11 @@
 """The process-backed nodes do for pytest-celery what its containers do."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -11,7 +13,7 @@ from pytest_celery import CeleryTestSetup, CeleryWorkerCluster
 from pytest_celery.vendors.worker.tasks import add, sleep
 
 from bespoke_workers.database import migrate
-from tests.conftest import StartWorker
+from tests.nodes.nursery import nursery
 from tests.nodes.process import ProcessContainer
 from tests.nodes.waiting import SECONDS, wait_until, wait_until_gone
 from tests.nodes.worker import ProcessWorker, WorkerContainer
@@ -140,17 +142,53 @@ def test_no_node_outlives_a_test_run_that_was_killed() -> None:
     wait_until_gone([node])
 
 
+@pytest.mark.parametrize("preloaded", [False, True])
 def test_a_worker_of_ours_consumes_a_family_of_queues_and_ends_in_order(
-    start_worker: StartWorker,
+    bespoke_env: dict[str, str], preloaded: bool
 ) -> None:
-    worker = start_worker("memories", concurrency=1)
-    family = worker.children()
+    worker = WorkerContainer(
+        "bespoke_workers", environment=bespoke_env, queues="memories", preloaded=preloaded
+    )
+    try:
+        worker.ready()
+        family = worker.children()
+        assert len(family) == 1
+        assert "memories.15" in worker.log()
+        assert "exports" not in worker.log().partition("[queues]")[2].partition("[tasks]")[0]
+        assert worker.terminate() == 0
+        wait_until_gone(family)
+    finally:
+        worker.teardown()
 
-    assert len(family) == 1
-    assert "memories.15" in worker.log()
-    assert "exports" not in worker.log().partition("[queues]")[2].partition("[tasks]")[0]
-    assert worker.terminate() == 0
-    wait_until_gone(family)
+
+BORN = """
+import os, sys
+print(os.environ["MARK"], len(os.environ), os.getcwd(), sys.argv[1:], os.getsid(0) == os.getpid())
+print(sorted(map(int, os.listdir("/proc/self/fd")))[:3], file=sys.stderr)
+if sys.argv[1:] == ["stays"]:
+    __import__("signal").pause()
+sys.exit(3)
+"""
+
+
+def test_a_process_of_the_nursery_is_as_one_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "born.py").write_text(BORN)
+    environment = {"MARK": "here", "PYTHONPATH": str(tmp_path)}
+
+    brief = nursery().start("born", ["a", "b c"], environment, tmp_path)
+    stays = nursery().start("born", ["stays"], environment, tmp_path)
+
+    assert brief.stdout is not None
+    assert stays.stdout is not None
+    with brief.stdout as output, stays.stdout as other:
+        assert brief.wait(SECONDS) == brief.poll() == 3
+        assert output.read() == f"here 2 {tmp_path} ['a', 'b c'] True\n[0, 1, 2]\n"
+        assert other.readline() == f"here 2 {tmp_path} ['stays'] True\n"
+        assert stays.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            stays.wait(0.01)
+        stays.send_signal(signal.SIGKILL)
+        assert stays.wait(SECONDS) == -signal.SIGKILL
 
 
 def test_each_test_has_a_migrated_database_of_its_own(

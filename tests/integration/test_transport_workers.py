@@ -66,6 +66,7 @@ def start(broker_url: str) -> Iterator[StartClaimer]:
             concurrency=concurrency,
             pool=pool,
             arguments=arguments,
+            preloaded=True,
         )
         workers.append(worker)
         worker.ready()

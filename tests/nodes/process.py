@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Protocol
 
 import psutil
 
@@ -16,6 +17,18 @@ from tests.nodes.waiting import SECONDS, gone, wait_until_gone
 
 # Ends a node whose test run was killed: its input, a pipe from the run, comes to an end then.
 GUARD = "import os, sys; sys.stdin.read(); os.killpg(int(sys.argv[1]), 9)"
+
+
+class Process(Protocol):
+    """As much of ``subprocess.Popen`` as a node needs."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def stdout(self) -> IO[str] | None: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
 
 
 class ProcessContainer:
@@ -39,7 +52,7 @@ class ProcessContainer:
         self._command = list(command)
         self._environment = dict(environment)
         self._directory = directory
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._lines: list[str] = []
@@ -68,7 +81,18 @@ class ProcessContainer:
         """Start the command; its output goes on where an earlier one's stopped."""
         assert self.status != "running", f"{self.name} runs already"
         self._dismiss_guard()
-        self._process = subprocess.Popen(
+        self._process = self._spawn()
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", GUARD, str(self.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._at_end = False
+        self._reader = threading.Thread(target=self._read, args=[self._process], daemon=True)
+        self._reader.start()
+
+    def _spawn(self) -> Process:
+        return subprocess.Popen(
             self._command,
             env=self._environment,
             cwd=self._directory,
@@ -79,14 +103,6 @@ class ProcessContainer:
             errors="replace",
             start_new_session=True,
         )
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", GUARD, str(self.pid)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._at_end = False
-        self._reader = threading.Thread(target=self._read, args=[self._process], daemon=True)
-        self._reader.start()
 
     def ready(self) -> bool:
         """Start if need be and wait for the prompt; raises with the output if it does not come."""
@@ -169,7 +185,7 @@ class ProcessContainer:
             self._guard.communicate()
             self._guard = None
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
+    def _read(self, process: Process) -> None:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:

@@ -9,7 +9,8 @@ from typing import Any
 import psutil
 from pytest_celery import CeleryTestWorker
 
-from tests.nodes.process import ProcessContainer
+from tests.nodes.nursery import nursery
+from tests.nodes.process import Process, ProcessContainer
 
 
 class WorkerContainer(ProcessContainer):
@@ -26,10 +27,12 @@ class WorkerContainer(ProcessContainer):
         arguments: Sequence[str] = (),
         log_level: str = "INFO",
         directory: Path | None = None,
+        preloaded: bool = False,
     ) -> None:
         """`queues` is a comma-separated list; `arguments` go to `celery worker` as they are.
 
-        Above INFO, a worker does not say that it is ready.
+        Above INFO, a worker does not say that it is ready. `preloaded` forks it from a process
+        that has done the imports, see `nursery.py`.
         """
         super().__init__(
             f"worker of {queues}",
@@ -40,6 +43,7 @@ class WorkerContainer(ProcessContainer):
         )
         self._queues = queues
         self._log_level = log_level
+        self._preloaded = preloaded
         self._command = [
             *(sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", log_level),
             *("--hostname", f"{self.worker_name()}@{self.id}", "--queues", queues),
@@ -47,6 +51,12 @@ class WorkerContainer(ProcessContainer):
             # Looking for other workers first would take a second of each start.
             *("--without-mingle", "--without-gossip", *arguments),
         ]
+
+    def _spawn(self) -> Process:
+        if not self._preloaded:
+            return super()._spawn()
+        _, _, module, *arguments = self._command
+        return nursery().start(module, arguments, self._environment, self._directory or Path.cwd())
 
     def log(self) -> str:
         """All that the worker and its children have printed so far."""
