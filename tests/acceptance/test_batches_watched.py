@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from bespoke_client import Client, examples
 from tests.acceptance.commands import Bespoke
 from tests.acceptance.held_back import ask
 from tests.acceptance.test_cli_payloads import in_terminal
@@ -34,15 +35,13 @@ def known(bespoke: Bespoke, *batch_ids: str) -> None:
 
 
 def test_a_batch_is_listed_shown_and_followed_to_its_end(
-    bespoke: Bespoke, start_worker: StartWorker, learning_env: dict[str, str], tmp_path: Path
+    bespoke: Bespoke, client: Client, start_worker: StartWorker, learning_env: dict[str, str]
 ) -> None:
     start_worker("programs,optimization,reads", env=learning_env)
-    lines = tmp_path / "examples.jsonl"
-    lines.write_text(
-        "".join(json.dumps({"text": f"lost {n}", "label": "lost"}) + "\n" for n in range(12))
-    )
+    lessons = tuple({"text": f"lost {n}", "label": "lost"} for n in range(12))
     for user in ("ada", "bob"):
-        bespoke("examples", "add-many", user, "support", "--from", str(lines))
+        taught = examples.AddMany(user_id=user, program="support", examples=lessons)
+        client.enqueue(taught).result(SECONDS)
     batch_id = bespoke("batches", "optimize-tier", "support", "basic", "--no-wait").stdout.strip()
 
     known(bespoke, batch_id)

@@ -70,7 +70,7 @@ def test_nothing_of_an_erased_user_is_found_anywhere(
             "BESPOKE_LM_API_BASE": lm.url,
             "BESPOKE_STORAGE_URL": storage.as_uri(),
         }
-        worker = start_worker(env=env, concurrency=3)
+        worker = start_worker(env=env, concurrency=1)
         live(client, ADA, SECRET)
         live(client, "bob", "trumpet")
         client.enqueue(memories.Search(user_id="bob", space="team", query="has")).result(SECONDS)

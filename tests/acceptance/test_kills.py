@@ -1,5 +1,6 @@
 """A worker is killed in the middle of a job, and the job takes effect once all the same."""
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from examples.support_desk.desk import Desk, desks, load
 from examples.support_desk.standin_lm import StandinLM
 from tests.acceptance.held_back import QUICK, HeldBack, ask
 from tests.conftest import StartWorker
+from tests.integration.holding import Holding
 from tests.nodes.waiting import SECONDS, wait_until
 
 SAMPLE = Path(__file__).resolve().parents[2] / "examples/support_desk/sample.csv"
@@ -47,23 +49,24 @@ def test_an_optimization_whose_worker_is_killed_takes_effect_once_and_pays_no_ca
     learning_env: dict[str, str],
 ) -> None:
     (desk,) = desks(load(SAMPLE), (250,))
-    with StandinLM() as calm, StandinLM(latency=timedelta(milliseconds=5)) as stormy:
-        env = {**learning_env, **QUICK, "BESPOKE_LM_API_BASE": calm.url}
-        worker = start_worker("programs,optimization", env=env)
+    holding = Holding(sys.maxsize)
+    with StandinLM(answer=holding) as lm:
+        env = {**learning_env, **QUICK, "BESPOKE_LM_API_BASE": lm.url}
+        worker = start_worker("programs,optimization", concurrency=1, env=env)
         undisturbed = _enqueue(client, desk).result(SECONDS)
-        worker.kill_group()
+        needed = lm.calls
 
-        env["BESPOKE_LM_API_BASE"] = stormy.url
-        start_beat(env)  # its reaps wait for a worker of upkeep
-        worker = start_worker("programs,optimization", env=env)
+        holding.hold(after=needed // 3)
         job = _enqueue(client, desk, user_id="killed")
-        wait_until(lambda: stormy.calls >= calm.calls // 3, "a third of the calls are made")
+        start_beat(env)  # its reaps wait for a worker of upkeep
+        wait_until(lambda: holding.held, "a third of the calls are made")
         worker.kill_group()
+        holding.let_go()
         # The dead worker's lease is short; that of the next one outlasts any stall.
         start_worker("programs,optimization,upkeep", env={**env, "BESPOKE_LEASE_S": "60"})
         result = job.result(SECONDS)
         # The calls that were on the wire when the worker died have to be made again.
-        assert stormy.calls <= calm.calls * 1.02 + 2
+        assert lm.calls - needed <= needed * 1.02 + 2
     assert result.optimizer == undisturbed.optimizer
     query = "SELECT count(*) FROM program_version WHERE user_id = 'killed'"
     assert ask(database_url, query) == 1
@@ -75,29 +78,34 @@ def test_a_run_whose_process_is_killed_has_not_failed_for_who_waits(
     client: Client, start_worker: StartWorker, learning_env: dict[str, str]
 ) -> None:
     (desk,) = desks(load(SAMPLE), (40,))
-    with StandinLM(latency=timedelta(milliseconds=100)) as lm:
+    holding = Holding(6)
+    with StandinLM(answer=holding) as lm:
         env = {**learning_env, "BESPOKE_LM_API_BASE": lm.url}
         worker = start_worker("programs,optimization", concurrency=1, env=env)
         job = _enqueue(client, desk)
-        wait_until(lambda: lm.calls >= 6, "the run is in the middle")
+        wait_until(lambda: holding.held, "the run is in the middle")
 
         worker.children()[0].kill()
 
         worker.wait_for_log("its process is gone; the job is taken up again")
         assert job.status() is jobs.Status.RUNNING
+        holding.let_go()
 
 
 def test_a_worker_that_is_shut_down_hands_its_run_to_the_next(
     client: Client, start_worker: StartWorker, learning_env: dict[str, str]
 ) -> None:
     (desk,) = desks(load(SAMPLE), (40,))
-    with StandinLM(latency=timedelta(milliseconds=100)) as lm:
+    holding = Holding(6)
+    # The calls that are left then take longer than a worker to hear of its end.
+    with StandinLM(answer=holding, latency=timedelta(milliseconds=300)) as lm:
         env = {**learning_env, "BESPOKE_LM_API_BASE": lm.url}
         worker = start_worker("programs,optimization", concurrency=1, env=env)
         job = _enqueue(client, desk)
-        wait_until(lambda: lm.calls >= 6, "the run is in the middle")
+        wait_until(lambda: holding.held, "the run is in the middle")
 
         worker.kill_group("SIGTERM")
+        holding.let_go()
         worker.wait(SECONDS)
 
         assert job.status() is jobs.Status.RUNNING

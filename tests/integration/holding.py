@@ -41,10 +41,10 @@ class Holding:
             while self.held < calls:
                 await asyncio.sleep(0.01)
 
-    def hold(self) -> None:
-        """Hold what comes from now on."""
+    def hold(self, after: int = 0) -> None:
+        """Hold what comes from now on, but for so many calls."""
         with self._lock:
-            self._answered = self._asked
+            self._answered = self._asked + after
 
     def let_go(self) -> None:
         """Answer what is held, and all that comes."""

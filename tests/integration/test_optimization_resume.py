@@ -162,7 +162,8 @@ async def test_a_worker_that_is_shut_down_hands_its_run_to_another_at_once(
             await worker.teach("ada", 80)
             undisturbed = await worker.optimize("ada", **SEARCH)
             await worker.execute("DELETE FROM active_program")
-    with StandinLM(latency=timedelta(milliseconds=10)) as lm:
+    holding = Holding(90)
+    with StandinLM(answer=holding) as lm:
         async with (
             working(database_url, here, lm=lm.url, max_deliveries=1) as worker,
             working(database_url, there, lm=lm.url, max_deliveries=1) as elsewhere,
@@ -170,8 +171,9 @@ async def test_a_worker_that_is_shut_down_hands_its_run_to_another_at_once(
             payload = OptimizeUser(user_id="ada", **{"program": PROGRAM, **SEARCH})
             await worker.optimization.accept(payload)
             running = asyncio.create_task(worker.optimization.run(payload.id))
-            await calls_made(lm, 90)
+            await holding.holds()
             running.cancel()
+            holding.let_go()
             with pytest.raises(asyncio.CancelledError):
                 await running
             paid, row = lm.calls, await worker.row(payload.id)

@@ -24,7 +24,7 @@ QUICK = {"visibility_timeout": 1, "unacked_restore_interval": 0.3}
 PATIENT = {"visibility_timeout": 60, "unacked_restore_interval": 30}
 LONGER = 3  # seconds of a timeout that no stall of a busy machine outlasts
 KILLS = 40
-TASKS = 2400
+TASKS = 1200
 
 StartClaimer = Callable[..., WorkerContainer]
 
@@ -133,7 +133,7 @@ def test_a_task_longer_than_the_timeout_runs_once(
 ) -> None:
     start(visibility_timeout=LONGER)
     start(visibility_timeout=LONGER)
-    send(app, "hold", (1, 2 * LONGER))
+    send(app, "hold", (1, 1.5 * LONGER))
 
     wait_until(lambda: ran(store)[1] and settled(store), "the long task done")
 
@@ -145,7 +145,7 @@ def test_a_task_longer_than_the_timeout_runs_once_in_the_loop_too(
 ) -> None:
     start(pool="solo", tasks_in_loop=True, visibility_timeout=LONGER)
     start(pool="solo", tasks_in_loop=True, visibility_timeout=LONGER)
-    send(app, "hold", (1, 2 * LONGER))
+    send(app, "hold", (1, 1.5 * LONGER))
 
     wait_until(lambda: ran(store)[1] and settled(store), "the long task done")
 
