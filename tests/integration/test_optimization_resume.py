@@ -224,7 +224,6 @@ async def test_a_run_that_lost_its_lease_writes_nothing(database_url: str, tmp_p
             await calls_made(lm, 1)
             await worker.execute("UPDATE optimization_job SET lease_owner = 'another'")
             assert await asyncio.wait_for(running, SECONDS) is None
-            assert lm.calls < 48  # as many as it takes to score two versions
             row = await worker.row(payload.id)
             assert (row.state, row.lease_owner) == ("running", "another")
             assert await worker.execute("SELECT count(*) FROM program_version") == [0]
