@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import numpy as np
@@ -174,9 +175,15 @@ async def test_a_failed_page_is_all_that_is_embedded_again(
         await fill(before, count)
     wide.calls_left = 1
     async with new(database_url, wide, outbox) as after:
+        ((began,),) = await query(database_url, "SELECT now()")
         await after.reembed()
         assert len(wide.texts) == PAGE
-        await after.reembed()  # pauses after the failure
+        paused = (
+            "UPDATE reembedding SET lease_until = lease_until + interval '1 h' "
+            "RETURNING lease_until - interval '1 h' - :began"
+        )
+        assert await query(database_url, paused, began=began) >= [(timedelta(seconds=5),)]
+        await after.reembed()  # leaves it alone until then
         assert wide.calls_left == -1
         await no_pause(database_url)
         await after.reembed()
