@@ -46,7 +46,7 @@ from bespoke_workers.optimization.stopping import LostLease, Stop
 from bespoke_workers.optimization.supervision import Supervision
 from bespoke_workers.optimization.watch import Watch
 from bespoke_workers.outbox import Outbox
-from bespoke_workers.programs.in_use import pointers
+from bespoke_workers.programs.in_use import pointers_on
 from bespoke_workers.programs.library import Library
 from bespoke_workers.programs.user_models import UserModels, model_of
 from bespoke_workers.settings import Settings
@@ -167,13 +167,14 @@ class UserRun:
 
     async def _material(self, claim: Claim, account: Account) -> Material:
         owned = {"user_id": claim.user_id, "program": claim.program}
-        async with self._database.direct() as connection:
+        async with self._database.direct_transaction() as connection:
             known = (await connection.execute(_LEARNER, owned)).first()
             examples = await self._examples.for_training(connection, claim.user_id, claim.program)
             by_hand = known.tier if known else None
             tier = claim.tier or self._table.tier_for(len(examples), by_hand)
             account.tier = tier
             done = await one_at_a_time.has_been_done(connection, claim, tier, len(examples))
+            where = await pointers_on(connection, claim.program, claim.user_id)
         optimizer, options = self._chosen(claim, tier)
         material = Material(
             claim=claim,
@@ -185,7 +186,6 @@ class UserRun:
             optimizer=optimizer,
             options=options,
         )
-        where = await pointers(self._database, claim.program, claim.user_id)
         nothing_there = where.own is None and where.base is None
         return material if nothing_there else await self._with_versions(material)
 
