@@ -61,6 +61,7 @@ bench: $(INSTALLED) $(PEERS) ## Measure, print the table and write benchmarks/re
 
 bench-batches: $(INSTALLED) ## Measure batches: 50 slow users, 10,000 quick ones (USERS=n; minutes)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.batch_latency
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.batch_calls
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.batch_of_users $(if $(USERS),--users $(USERS))
 
 # Peers that benchmarks compare with; apart, since they pin packages of their own.
