@@ -306,8 +306,9 @@ class UserIndex:
 
     def _close_gaps(self, gaps: NDArray[np.intp], count: int) -> None:
         """Move the last ones into the gaps that others left, and keep `count`."""
-        tail = np.arange(count, len(self))
-        sources, targets = tail[~np.isin(tail, gaps)], gaps[gaps < count]
+        stays = np.ones(len(gaps), dtype=bool)  # of as many as are gone, the last ones
+        stays[gaps[gaps >= count] - count] = False
+        sources, targets = count + np.flatnonzero(stays), gaps[gaps < count]
         rows = self._rows()
         rows[targets] = rows[sources]
         self._ids[targets] = self._ids[sources]

@@ -69,8 +69,10 @@ class StoringMany:
 
     async def _write(self, payload: StoreMany, new: Arrivals, connection: Connection) -> Done:
         user_id = payload.user_id
-        await make_and_lock(connection, user_id, self._embedder, payload.id)
         loaded = await self._loader.load(connection, user_id)
+        if loaded is None:  # nothing was there to be locked
+            await make_and_lock(connection, user_id, self._embedder, payload.id)
+            loaded = await self._loader.load(connection, user_id)
         if loaded is None:
             raise Transient("the user's memories are being erased; the job is done after that")
         version = loaded.space.next_version().version
