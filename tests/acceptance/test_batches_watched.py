@@ -19,6 +19,9 @@ from tests.integration.batches import batch
 from tests.integration.databases import opened
 from tests.nodes.waiting import SECONDS, wait_until
 
+NAME = "yolanda"
+"""Nothing that an id could contain."""
+
 
 @pytest.fixture
 def bespoke(tmp_path: Path, bespoke_env: dict[str, str]) -> Bespoke:
@@ -39,7 +42,7 @@ def test_a_batch_is_listed_shown_and_followed_to_its_end(
 ) -> None:
     start_worker("programs,optimization,reads", env=learning_env)
     lessons = tuple({"text": f"lost {n}", "label": "lost"} for n in range(12))
-    for user in ("ada", "bob"):
+    for user in (NAME, "bob"):
         taught = examples.AddMany(user_id=user, program="support", examples=lessons)
         client.enqueue(taught).result(SECONDS)
     batch_id = bespoke("batches", "optimize-tier", "support", "basic", "--no-wait").stdout.strip()
@@ -58,7 +61,7 @@ def test_a_batch_is_listed_shown_and_followed_to_its_end(
     listed = json.loads(bespoke("batches", "list", "--json").stdout)["batches"]
     shown = json.loads(bespoke("batches", "show", batch_id, "--json").stdout)
     assert listed == [shown["batch"]]
-    assert "ada" not in json.dumps(shown)
+    assert NAME not in json.dumps(shown)
 
 
 def test_a_batch_is_paused_and_goes_on_through_the_queue(

@@ -112,13 +112,21 @@ def test_no_kill_of_a_busy_worker_loses_a_message(broker_url: str, store: Any, a
         [sys.executable, "-m", APP],
         environment=environment(broker_url, QUICK),
     )
+
+    def bred() -> list[str]:
+        return re.findall(r"worker (\d+)", breeder.logs())
+
+    def has_bred(count: int) -> bool:
+        return len(bred()) >= count
+
     breeder.start()
     try:
         for kill in range(1, KILLS + 1):
             goal = min(kill * TASKS // (KILLS + 5), TASKS)
             wait_until(partial(done_at_least, store, goal), f"{goal} tasks done")
-            pid = re.findall(r"worker (\d+)", breeder.logs())[-1]
-            os.kill(int(pid), signal.SIGKILL)
+            # Before that, the last one in the log is the one that is dead.
+            wait_until(partial(has_bred, kill), f"worker {kill} is born")
+            os.kill(int(bred()[-1]), signal.SIGKILL)
             if kill % 8 == 0:
                 assert nowhere(store) == set()
         wait_until(lambda: len(ran(store)) == TASKS and settled(store), "every task done")

@@ -18,10 +18,13 @@ from bespoke_workers.settings import Settings
 BEGAN = datetime(2026, 7, 1, 12, tzinfo=UTC)
 
 
+NAME = "yolanda"  # nothing that an id could contain
+
+
 def ended(state: str, **columns: Any) -> OptimizationJob:
     return OptimizationJob(
         id=uuid7(),
-        user_id="ada",
+        user_id=NAME,
         program="support",
         state=state,
         created_at=BEGAN - timedelta(hours=1),
@@ -55,15 +58,15 @@ def test_of_a_failure_the_type_alone_is_told(state: str, error: str, status: str
 
 def test_a_user_is_a_hash_and_a_run_that_tried_nothing_has_no_scores() -> None:
     result = {
-        "user_id": "ada", "program": "support", "examples": 3, "tier": "none", "optimizer": None,
+        "user_id": NAME, "program": "support", "examples": 3, "tier": "none", "optimizer": None,
         "score_before": None, "score_after": None, "promoted": False, "program_id": None,
         "reason": "3 examples; optimizing begins at 10", "seconds": 0.1,
     }  # fmt: skip
 
     run = tracked_run(ended("succeeded", result=result, batch_id=UUID(int=7)))
 
-    assert run.name == f"support {events.hashed('ada')}"
-    assert "ada" not in str(run)
+    assert run.name == f"support {events.hashed(NAME)}"
+    assert NAME not in str(run)
     assert "gain" not in run.metrics
     assert "optimizer" not in run.params
     assert run.tags["bespoke.batch_id"] == str(UUID(int=7))
