@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from bespoke_schemas import uuid7
+from bespoke_schemas.jobs import Cancel
 from bespoke_schemas.optimization import (
     BatchSummary,
     GetBatch,
@@ -140,6 +141,37 @@ async def test_a_batch_begins_no_run_once_its_budget_is_spent(
         assert await state(worker, payload.id) == "over_budget"
         await worker.batches.plan(asked(max_concurrent=4))  # the next one has them
         assert sorted(await worker.states()) == ["queued"] * 3 + ["skipped"] * 3 + ["succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "error"),
+    [
+        ("its budget", "not run to its end: the batch's budget is spent: "),
+        ("its cancellation", "cancelled while it ran"),
+    ],
+)
+@in_loop
+async def test_a_run_that_was_handed_over_ends_with_its_batch_as_one_that_was_begun(
+    database_url: str, tmp_path: Path, ended_by: str, error: str
+) -> None:
+    async with taught(database_url, tmp_path, 2) as worker:
+        payload = asked(max_seconds=60, max_concurrent=2)
+        await worker.batches.plan(payload)
+        begun = worker.outbox.runs[0]
+        leases = worker.optimization._leases
+        claim = await leases.claim(begun)
+        assert claim is not None
+        await leases.hand_over(claim, finetuning=False)
+
+        if ended_by == "its budget":
+            await worker.execute("UPDATE batch SET created_at = now() - interval '61 s'")
+            await worker.optimization.reap()
+        else:
+            await worker.cancellation.cancel(Cancel(job_id=payload.id))
+
+        row = await worker.row(begun)
+        assert row.state == "cancelled"
+        assert (row.error or "").startswith(error)
 
 
 @in_loop

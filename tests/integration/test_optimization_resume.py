@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bespoke_schemas.jobs import Cancel
-from bespoke_schemas.optimization import OptimizeUser
+from bespoke_schemas.optimization import Optimized, OptimizeUser
 from bespoke_workers.errors import Parked
 from bespoke_workers.optimization.language_model import lm_cache_folders
 from bespoke_workers.optimization.stopping import LostLease
@@ -105,16 +105,22 @@ async def test_a_killed_run_is_taken_up_again_and_pays_for_no_call_twice(
             assert lm_cache_folders.left_over(tmp_path) == []
 
 
+async def searched(database_url: str, tmp_path: Path) -> Optimized:
+    """Teach Ada's program and search, undisturbed; what it came to is not in use after that."""
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 80)
+            optimized = await worker.optimize("ada", **SEARCH)
+            await worker.execute("DELETE FROM active_program")
+            return optimized
+
+
 @in_loop
 async def test_another_machine_takes_a_run_up_with_the_answers_that_were_told(
     database_url: str, tmp_path: Path
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    with StandinLM() as lm:
-        async with working(database_url, tmp_path, lm=lm.url) as worker:
-            await worker.teach("ada", 80)
-            undisturbed = await worker.optimize("ada", **SEARCH)
-            await worker.execute("DELETE FROM active_program")
+    undisturbed = await searched(database_url, tmp_path)
     holding = Holding(ANSWERED)
     with StandinLM(answer=holding) as lm:
         async with (
@@ -157,11 +163,7 @@ async def test_a_worker_that_is_shut_down_hands_its_run_to_another_at_once(
     database_url: str, tmp_path: Path
 ) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    with StandinLM() as lm:
-        async with working(database_url, tmp_path, lm=lm.url) as worker:
-            await worker.teach("ada", 80)
-            undisturbed = await worker.optimize("ada", **SEARCH)
-            await worker.execute("DELETE FROM active_program")
+    undisturbed = await searched(database_url, tmp_path)
     holding = Holding(90)
     with StandinLM(answer=holding) as lm:
         async with (

@@ -74,10 +74,7 @@ class Runtime:
         self._loop = Loop()
 
     def run(self, work: Coroutine[object, object, T], *, seconds: float | None = None) -> T:
-        """Run ``work`` on this process's loop and return its result.
-
-        Raises Permanent if it takes longer than ``seconds``.
-        """
+        """Run ``work`` on this process's loop; raises Permanent after so many ``seconds``."""
         return self._loop.run(work, seconds=seconds)
 
     def close(self) -> None:
@@ -85,8 +82,7 @@ class Runtime:
         self._loop.stop_jobs()
         if "database" in self.__dict__:
             self._loop.run(self.database.close())
-        pace = self.__dict__.get("pace")
-        if pace is not None:
+        if pace := self.__dict__.get("pace"):
             pace.close()
         self._loop.close()
 

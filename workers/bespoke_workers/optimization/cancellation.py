@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy import func, update
+from sqlalchemy import case, func, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -127,7 +127,12 @@ async def _cancel_batch(session: AsyncSession, batch: Batch, ended: Ended) -> Ca
     await session.exec(
         update(OptimizationJob)
         .where(mine, state.in_(("planned", "queued")))
-        .values(state="cancelled", error=BEFORE, finished_at=func.now(), answered=True)
+        .values(
+            state="cancelled",
+            error=case((col(OptimizationJob.started_at).is_(None), BEFORE), else_=WHILE_IT_RAN),
+            finished_at=func.now(),
+            answered=True,
+        )
     )
     await session.exec(
         update(OptimizationJob).where(mine, state == "running").values(cancel_requested=True)

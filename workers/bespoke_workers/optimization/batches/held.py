@@ -45,7 +45,7 @@ async def judge(session: AsyncSession, batch: Batch) -> None:
         return
     batch.over_budget, batch.state = reason, "running"  # nobody is planned any more
     session.add(batch)
-    begun = col(_run.attempts) > 0
+    begun = col(_run.started_at).is_not(None)
     lost = (_state == "running") & (col(_run.lease_until) < func.now())
     await session.exec(
         update(_run)
