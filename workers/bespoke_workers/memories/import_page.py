@@ -13,7 +13,6 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.memories import Import, Imported, Record
 from bespoke_workers.database.engine import Database
-from bespoke_workers.errors import Transient
 from bespoke_workers.memories import arriving, import_progress, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.arriving import Arrivals
@@ -132,9 +131,7 @@ class ImportPages:
         held = await import_progress.hold(session, payload)
         if held != progress:
             return held
-        loaded = await self._loader.load(connection, user_id)
-        if loaded is None:
-            raise Transient("the user's memories are being erased; the job is done after that")
+        loaded = await self._loader.load_locked(connection, user_id)
         ids = [*page.known, *(one.candidate.id for one in page.new.newcomers)]
         page.leave_out(await _known(connection, user_id, ids))
         archive = Archive(

@@ -103,6 +103,13 @@ class Loader:
         await self._take_in_rest(connection, user_id, index, row)
         return self.keep(user_id, space, index)
 
+    async def load_locked(self, connection: Connection, user_id: str) -> Loaded:
+        """Return the same of a space that the connection's transaction has locked."""
+        loaded = await self.load(connection, user_id)
+        if loaded is None:
+            raise AssertionError("a locked space is there")
+        return loaded
+
     def keep(self, user_id: str, space: Space, index: UserIndex) -> Loaded:
         """Cache an index that now shows this space."""
         index.version = space.version

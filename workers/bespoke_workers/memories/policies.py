@@ -12,7 +12,7 @@ from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import scoring, statements
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
-from bespoke_workers.memories.locking import locked, make_and_lock
+from bespoke_workers.memories.locking import made_and_locked
 from bespoke_workers.memories.policy import Policy
 
 FIELDS = tuple(field.name for field in fields(Policy) if field.name != "kinds")
@@ -73,7 +73,9 @@ class Policies:
         value is not allowed, in which case nothing changes.
         """
         effect = partial(self._write, payload)
-        return await locked(self._database, payload, payload.user_id, effect)
+        return await made_and_locked(
+            self._database, payload, payload.user_id, self._embedder, effect
+        )
 
     async def get(self, payload: GetPolicy) -> PolicyInForce:
         """Return the policy in force for a user; without a space it is the default."""
@@ -82,7 +84,7 @@ class Policies:
         return in_force(payload.user_id, own, self._default, self._embedder)
 
     async def _write(self, payload: SetPolicy, connection: Connection) -> PolicyInForce:
-        own = changed(await self._held(connection, payload), payload)
+        own = changed(await own_of(connection, payload.user_id), payload)
         now = in_force(payload.user_id, own, self._default, self._embedder)
         parameters = {
             "id": payload.id,
@@ -93,11 +95,6 @@ class Policies:
         }
         await connection.execute(statements.SET_POLICY, parameters)
         return now
-
-    async def _held(self, connection: Connection, payload: SetPolicy) -> Own:
-        """Read what the user has, in a space that exists and is locked from here on."""
-        await make_and_lock(connection, payload.user_id, self._embedder, payload.id)
-        return await own_of(connection, payload.user_id)
 
 
 async def own_of(connection: Connection, user_id: str) -> Own:

@@ -16,6 +16,7 @@ from bespoke_workers.memories.answers import at_least, containing, memory_of
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import Hit
 from bespoke_workers.memories.loading import Loaded, Loader
+from bespoke_workers.memories.locking import lock
 
 TRIES = 3
 """How often a search is made again because the memories changed, before they are locked."""
@@ -76,8 +77,8 @@ class Reading:
         """Search what the database holds now; None if that changed before it was counted."""
         async with self._database.transaction() as session:
             connection = await session.connection()
-            if locked:
-                await connection.execute(statements.LOCK_SPACE, {"user_id": payload.user_id})
+            if locked and not await lock(connection, payload.user_id):
+                return Found(matches=())
             loaded = await self._loader.load(connection, payload.user_id)
             if loaded is None:
                 return Found(matches=())

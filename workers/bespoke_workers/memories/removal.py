@@ -17,6 +17,7 @@ from bespoke_workers.memories import statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.loading import Loader
+from bespoke_workers.memories.locking import lock
 from bespoke_workers.memories.space import NEVER, Space
 from bespoke_workers.observe import events
 
@@ -95,11 +96,12 @@ class Removal:
     async def _remove(self, session: AsyncSession, sought: Sought, removed: Removed) -> int:
         """Archive what is sought and return how many that were."""
         connection = await session.connection()
+        if not await lock(connection, sought.user_id):
+            return 0
         whose = {"user_id": sought.user_id}
-        await connection.execute(statements.LOCK_SPACE, whose)
-        row = (await connection.execute(statements.READ_SPACE, whose)).first()
+        row = (await connection.execute(statements.READ_SPACE, whose)).one()
         ids = (await connection.execute(sought.query, sought.parameters)).scalars().all()
-        if row is None or not ids:
+        if not ids:
             return 0
         version = row.version + 1
         await self._archive(connection, sought, version, ids)

@@ -23,6 +23,7 @@ from bespoke_workers.memories.defaults import Defaults
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import UserIndex, from_bytes
 from bespoke_workers.memories.loading import Loaded, Loader
+from bespoke_workers.memories.locking import lock
 from bespoke_workers.memories.removal import recounted
 from bespoke_workers.memories.space import Space
 from bespoke_workers.observe import events
@@ -143,10 +144,9 @@ class Restoring:
     ) -> Return | None:
         """Restore in a transaction that locks the space; None if there is no space."""
         whose = {"user_id": payload.user_id}
-        await connection.execute(statements.LOCK_SPACE, whose)
-        loaded = await self._loader.load(connection, payload.user_id)
-        if loaded is None:
+        if not await lock(connection, payload.user_id):
             return None
+        loaded = await self._loader.load_locked(connection, payload.user_id)
         rows = (await connection.execute(statements.READ_PROBES, whose | {"probes": 0})).all()
         back = Return(
             loaded,

@@ -97,20 +97,20 @@ LOCK_AND_BEGIN = statement(
     )
     INSERT INTO job (id, task, user_id, state)
     SELECT :id, :task, :subject, 'done' WHERE (SELECT count(*) FROM held) >= 0
-    ON CONFLICT DO NOTHING RETURNING id
+    ON CONFLICT DO NOTHING RETURNING (SELECT count(*) FROM held) > 0 AS is_held
     """,
     subject=Text(),
 )
 """Let nobody else change this user's memories until the transaction ends, and begin a job.
 
-Without a row, the job has taken effect (or ended) before. The count is there to have the space
-locked before the job is begun.
+Without a row, the job has taken effect (or ended) before. What is not held may be made by others
+at any moment. The count is there to have the space locked before the job is begun.
 """
 
 LOCK_SPACE = statement("""
-    SELECT FROM memory_space WHERE user_id = :user_id FOR NO KEY UPDATE
+    SELECT true FROM memory_space WHERE user_id = :user_id FOR NO KEY UPDATE
 """)
-"""Let nobody else change this user's memories until the transaction ends."""
+"""Let nobody else change this user's memories until the transaction ends; no row, no lock."""
 
 SPACE = """s.user_id, s.version, s.reload_below, s.count, s.oldest_created_at, s.most_accessed,
     s.stored_total, s.relevance_check_at, s.relevance_pause_until, s.kind_marks, s.policy_digest,

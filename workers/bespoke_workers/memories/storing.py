@@ -25,7 +25,7 @@ from bespoke_workers.memories.duplicates import Merge, merge
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.fresh import Fresh
 from bespoke_workers.memories.loading import Loaded, Loader
-from bespoke_workers.memories.locking import locked, make
+from bespoke_workers.memories.locking import BEING_ERASED, made_and_locked, make
 from bespoke_workers.memories.merging import Judged, duplicates, insert, outcome
 from bespoke_workers.memories.safeguard import Safeguard
 
@@ -74,7 +74,9 @@ class Storing:
             done = await self._guarded(fresh, known)
             if done is None:
                 effect = partial(self._write, fresh)
-                done = await locked(self._database, payload, payload.user_id, effect)
+                done = await made_and_locked(
+                    self._database, payload, payload.user_id, self._embedder, effect
+                )
             if isinstance(done, Stored):
                 return done
             self._catch_up(fresh, done)
@@ -123,7 +125,7 @@ class Storing:
             await make(connection, payload.user_id, self._embedder, payload.id)
             loaded = await self._loader.load(connection, payload.user_id)
         if loaded is None:
-            raise Transient("the user's memories are being erased; the job is done after that")
+            raise Transient(BEING_ERASED)
         return loaded
 
     async def _judged(self, connection: Connection, loaded: Loaded, fresh: Fresh) -> Judged:
@@ -139,7 +141,7 @@ class Storing:
     async def _write(self, fresh: Fresh, connection: Connection) -> Done:
         """Store, merge and compact while the space is locked."""
         user_id, job_id = fresh.payload.user_id, fresh.payload.id
-        loaded = await self._load(connection, fresh.payload)
+        loaded = await self._loader.load_locked(connection, user_id)
         judged = await self._judged(connection, loaded, fresh)
         space = loaded.space.after_store(fresh.at, judged.merged, fresh.payload.kind)
         archive = Archive(

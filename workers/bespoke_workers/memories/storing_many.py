@@ -9,7 +9,6 @@ from uuid import UUID
 from bespoke_schemas.memories import StoredMany, StoredOne, StoreMany
 from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
-from bespoke_workers.errors import Transient
 from bespoke_workers.memories import arriving, newcomers, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.arriving import Arrivals
@@ -17,7 +16,7 @@ from bespoke_workers.memories.compactor import Compacted, compact
 from bespoke_workers.memories.duplicates import Merge
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.loading import Loader
-from bespoke_workers.memories.locking import locked, make_and_lock
+from bespoke_workers.memories.locking import made_and_locked
 from bespoke_workers.memories.safeguard import Safeguard
 from bespoke_workers.memories.space import Space
 from bespoke_workers.memories.verdicts import Verdicts
@@ -60,7 +59,9 @@ class StoringMany:
         new = Arrivals(newcomers.of(payload.id, payload.memories, now), vectors, now)
         async with self._loader.turn(payload.user_id):
             effect = partial(self._write, payload, new)
-            done = await locked(self._database, payload, payload.user_id, effect)
+            done = await made_and_locked(
+                self._database, payload, payload.user_id, self._embedder, effect
+            )
             if isinstance(done, StoredMany):
                 return done
             self._follow(payload.user_id, new, done)
@@ -69,12 +70,7 @@ class StoringMany:
 
     async def _write(self, payload: StoreMany, new: Arrivals, connection: Connection) -> Done:
         user_id = payload.user_id
-        loaded = await self._loader.load(connection, user_id)
-        if loaded is None:  # nothing was there to be locked
-            await make_and_lock(connection, user_id, self._embedder, payload.id)
-            loaded = await self._loader.load(connection, user_id)
-        if loaded is None:
-            raise Transient("the user's memories are being erased; the job is done after that")
+        loaded = await self._loader.load_locked(connection, user_id)
         version = loaded.space.next_version().version
         archive = Archive(
             connection, user_id=user_id, run_id=payload.id, version=version, now=new.at

@@ -62,36 +62,25 @@ class Sweeping:
         """
         user_id = whose(payload)
         async with self._loader.turn(user_id):
-            effect = partial(self._compact, payload, user_id)
-            compacted = await locked(self._database, payload, user_id, effect)
+            effect, absent = partial(self._compact, payload), partial(_nothing, payload)
+            compacted = await locked(self._database, payload, user_id, effect, absent)
             if isinstance(compacted, Compaction):
                 return compacted
             self._loader.follow(user_id, compacted.space, removed=compacted.removed)
         compacted.tell(user_id)
         return compacted.report
 
-    async def _compact(
-        self, payload: Compact, user_id: str, connection: Connection
-    ) -> Compacted | Compaction:
-        finished: dict[str, Any] = {"id": payload.id, "user_id": user_id}
+    async def _compact(self, payload: Compact, connection: Connection) -> Compacted | Compaction:
         sweep = self._age if payload.age_only else self._sweep
-        compacted = await sweep(connection, payload, user_id)
-        if compacted is None:
-            result = NOTHING.model_dump_json()
-            await connection.execute(statements.ANSWER, finished | {"result": result})
-            return NOTHING
-        finished["result"] = compacted.report.model_dump_json()
+        compacted = await sweep(connection, payload, whose(payload))
+        finished = _finished(payload, compacted.report)
         await connection.execute(statements.FINISH, compacted.space.counters() | finished)
         return compacted
 
-    async def _age(
-        self, connection: Connection, payload: Compact, user_id: str
-    ) -> Compacted | None:
+    async def _age(self, connection: Connection, payload: Compact, user_id: str) -> Compacted:
         """Remove what is too old, for which neither index nor embedder is needed."""
         started, now = perf_counter(), self._clock()
-        row = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).first()
-        if row is None:
-            return None
+        row = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).one()
         space = Space.of(row, self._default)
         if not space.is_age_due(now):
             return Compacted(space)
@@ -100,13 +89,9 @@ class Sweeping:
         space, report = await self._carried_out(connection, payload, space, planned, now)
         return Compacted(space, planned.removed, report, (perf_counter() - started) * 1000)
 
-    async def _sweep(
-        self, connection: Connection, payload: Compact, user_id: str
-    ) -> Compacted | None:
+    async def _sweep(self, connection: Connection, payload: Compact, user_id: str) -> Compacted:
         started, now = perf_counter(), self._clock()
-        loaded = await self._loader.load(connection, user_id)
-        if loaded is None:
-            return None
+        loaded = await self._loader.load_locked(connection, user_id)
         planned, pairing = await planned_over_all(connection, loaded, self._embedder, payload, now)
         space, report = await self._carried_out(
             connection, payload, loaded.space, planned, now, pairing
@@ -139,6 +124,16 @@ class Sweeping:
         await archive.take_all(planned)
         await archive.record(report)
         return space.after_compaction(planned), report
+
+
+async def _nothing(payload: Compact, connection: Connection) -> Compacted | Compaction:
+    """Compact the memories of a user who has none."""
+    await connection.execute(statements.ANSWER, _finished(payload, NOTHING))
+    return NOTHING
+
+
+def _finished(payload: Compact, report: Compaction) -> dict[str, Any]:
+    return {"id": payload.id, "user_id": whose(payload), "result": report.model_dump_json()}
 
 
 async def planned_over_all(

@@ -24,6 +24,7 @@ from bespoke_workers.memories.duplicates import Candidate, Merge, merge
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import Hit, to_bytes
 from bespoke_workers.memories.loading import Loader
+from bespoke_workers.memories.locking import lock
 from bespoke_workers.memories.merging import duplicates, settle
 from bespoke_workers.memories.removal import recounted
 from bespoke_workers.memories.space import Space
@@ -97,10 +98,11 @@ class Updating:
 
     async def _update(self, connection: AsyncConnection, change: Change) -> Updated:
         user_id, memory_id = change.payload.user_id, change.payload.memory_id
-        await connection.execute(statements.LOCK_SPACE, {"user_id": user_id})
-        space = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).first()
+        if not await lock(connection, user_id):
+            return Updated(memory=None)
+        space = (await connection.execute(statements.READ_SPACE, {"user_id": user_id})).one()
         before = await self._read(connection, user_id, memory_id)
-        if space is None or before is None:
+        if before is None:
             return Updated(memory=None)
         similar, merged = await self._judged(connection, change, before)
         version = space.version + 1
