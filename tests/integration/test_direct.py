@@ -1,6 +1,8 @@
 """Statements past SQLAlchemy: the same pool, the same failures, the same rows."""
 
 import asyncio
+import os
+import signal
 from datetime import timedelta
 
 import pytest
@@ -232,6 +234,24 @@ async def test_a_transaction_that_was_cancelled_leaves_the_connection_usable(
             await hanging
         assert await pid(database) > 0
         assert await rows(database, "SELECT * FROM job") == []
+
+
+@in_loop
+async def test_a_transaction_that_was_cut_off_as_it_began_takes_nothing_of_the_next_job(
+    database_url: str,
+) -> None:
+    async with opened(database_url, pool_size=3) as database, opened(database_url) as other:
+        backend = await pid(database)  # whose connection is the one that is kept
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2), database.direct_transaction():
+                    pass
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        async with database.direct() as connection:
+            await connection.execute(INSERT, {"id": uuid7(), "task": "alone"})
+        assert await rows(other, "SELECT task FROM job") == [("alone",)]
 
 
 @in_loop

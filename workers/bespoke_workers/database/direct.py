@@ -130,7 +130,13 @@ class Lines:
         """Open a transaction that is committed at the end, or nothing of it."""
         async with self.taken() as connection:
             opened = connection.transaction()
-            await opened.start()
+            try:
+                await opened.start()
+            except BaseException:
+                # A BEGIN that was cut off is done later, unseen: what the next one to have the
+                # connection takes for committed would be rolled back.
+                connection.terminate()
+                raise
             try:
                 yield Direct(connection)
             except BaseException:
