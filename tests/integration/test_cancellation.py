@@ -3,18 +3,26 @@
 import asyncio
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from sqlalchemy import update
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.examples import Add
 from bespoke_schemas.ids import uuid7
 from bespoke_schemas.jobs import Cancel
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
+from bespoke_workers.database import records
+from bespoke_workers.database.tables import OptimizationJob
 from bespoke_workers.errors import Cancelled
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import PROGRAM, working
+from tests.integration.test_once import until_a_session_waits
+from tests.nodes.waiting import SECONDS
 
 
 def lesson() -> dict[str, Any]:
@@ -93,12 +101,83 @@ async def test_accepting_and_cancelling_at_once_has_one_outcome(
                     return_exceptions=True,
                 )
                 assert not isinstance(answer, BaseException)
-                if answer.cancelled:
-                    with pytest.raises(Cancelled):
-                        await worker.optimization.accept(payload)
+                assert answer.cancelled
+                assert accepted is None or isinstance(accepted, Cancelled)
+                with pytest.raises(Cancelled):
+                    await worker.optimization.accept(payload)
+
+
+@pytest.mark.parametrize("kind", ["a run", "a batch"])
+@in_loop
+async def test_what_is_accepted_in_the_middle_of_its_cancellation_is_cancelled(
+    database_url: str, tmp_path: Path, kind: str
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 12)
+            database, cancellation = worker.database, worker.cancellation
+            run = OptimizeUser(user_id="ada", program=PROGRAM)
+            batch = OptimizeTier(program=PROGRAM, tier="basic")
+            async with asyncio.timeout(SECONDS), database.transaction() as session:
+                if kind == "a run":
+                    payload_id = await accepted_run(session, run)
                 else:
-                    assert accepted is None
-                    assert (await worker.row(payload.id)).state == "queued"
+                    payload_id = batch.id
+                    assert await worker.batches._begin(session, batch) is None
+                cancelling = asyncio.create_task(cancellation.cancel(Cancel(job_id=payload_id)))
+                await until_a_session_waits(database)
+            answer = await cancelling
+            assert answer.cancelled
+            assert isinstance(worker.outbox.failed[payload_id], Cancelled)
+            with pytest.raises(Cancelled):
+                await (
+                    worker.optimization.accept(run)
+                    if kind == "a run"
+                    else worker.batches.plan(batch)
+                )
+            assert worker.outbox.runs == []
+
+
+async def accepted_run(session: AsyncSession, payload: OptimizeUser) -> UUID:
+    """Write what the acceptance of an optimization writes."""
+    await records.accept(session, payload)
+    session.add(
+        OptimizationJob(
+            id=payload.id, user_id=payload.user_id, program=payload.program, state="queued"
+        )
+    )
+    await session.flush()
+    return payload.id
+
+
+@in_loop
+async def test_a_run_that_is_let_go_in_the_middle_of_its_batch_s_cancellation_is_cancelled(
+    database_url: str, tmp_path: Path
+) -> None:
+    with StandinLM() as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 12)
+            payload = OptimizeTier(program=PROGRAM, tier="basic")
+            await worker.batches.plan(payload)
+            (job_id,) = worker.outbox.runs
+            leases = worker.optimization._leases
+            claim = await leases.claim(job_id)
+            assert claim is not None
+            async with asyncio.timeout(SECONDS), worker.database.transaction() as session:
+                await session.exec(
+                    update(OptimizationJob)
+                    .where(col(OptimizationJob.id) == job_id)
+                    .values(state="queued", lease_owner=None, lease_until=None)
+                )
+                cancelling = asyncio.create_task(
+                    worker.cancellation.cancel(Cancel(job_id=payload.id))
+                )
+                await until_a_session_waits(worker.database)
+            assert (await cancelling).cancelled
+            row = await worker.row(job_id)
+            assert (row.state, row.error) == ("cancelled", "cancelled while it ran")
+            assert (row.finished_at is not None, row.cancel_requested) == (True, False)
+            assert await leases.claim(job_id) is None
 
 
 @in_loop

@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 import structlog
-from sqlalchemy import case, func, update
+from sqlalchemy import Update, case, func, or_, update
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -14,6 +14,7 @@ from bespoke_workers import errors
 from bespoke_workers.database import once, records
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Job, OptimizationJob
+from bespoke_workers.optimization.batches.batch_statements import OPEN_RUNS
 from bespoke_workers.optimization.leases import WHILE_IT_RAN
 from bespoke_workers.outbox import Outbox
 
@@ -74,6 +75,28 @@ class Cancellation:
 async def _cancel(
     session: AsyncSession, job_id: UUID, ended: Ended, process: str | None = None
 ) -> Cancelled:
+    known = await _cancel_known(session, job_id, ended, process)
+    if known is not None:
+        return known
+    if await once.end(session, job_id, UNKNOWN_TASK, "cancelled", BEFORE):
+        ended[job_id] = BEFORE
+        return Cancelled(cancelled=True, reason=NOT_BEGUN)
+    # Whoever has accepted the job since has written its run or its batch in the same transaction.
+    known = await _cancel_known(session, job_id, ended, process)
+    if known is not None:
+        return known
+    job = await session.get_one(Job, job_id, with_for_update=True)
+    if job.state == records.ACCEPTED and job.task in records.PAGED:  # between two of its pages
+        job.state, job.reason = "cancelled", WHILE_IT_RAN
+        session.add(job)
+        return Cancelled(cancelled=True, reason="it runs, and stops after the page that it is at")
+    return Cancelled(cancelled=False, reason=f"it has ended: {job.state}")
+
+
+async def _cancel_known(
+    session: AsyncSession, job_id: UUID, ended: Ended, process: str | None
+) -> Cancelled | None:
+    """Cancel an optimization or a batch; None if there is none of this id."""
     statement = select(OptimizationJob).where(OptimizationJob.id == job_id).with_for_update()
     row = (await session.exec(statement)).one_or_none()
     if row is not None:
@@ -81,17 +104,7 @@ async def _cancel(
     batch = (
         await session.exec(select(Batch).where(Batch.id == job_id).with_for_update())
     ).one_or_none()
-    if batch is not None:
-        return await _cancel_batch(session, batch, ended)
-    if await once.end(session, job_id, UNKNOWN_TASK, "cancelled", BEFORE):
-        ended[job_id] = BEFORE
-        return Cancelled(cancelled=True, reason=NOT_BEGUN)
-    job = await session.get_one(Job, job_id, with_for_update=True)
-    if job.state == records.ACCEPTED and job.task in records.PAGED:  # between two of its pages
-        job.state, job.reason = "cancelled", WHILE_IT_RAN
-        session.add(job)
-        return Cancelled(cancelled=True, reason="it runs, and stops after the page that it is at")
-    return Cancelled(cancelled=False, reason=f"it has ended: {job.state}")
+    return None if batch is None else await _cancel_batch(session, batch, ended)
 
 
 async def _cancel_optimization(
@@ -122,26 +135,33 @@ def _died_with(row: OptimizationJob, process: str | None) -> bool:
 async def _cancel_batch(session: AsyncSession, batch: Batch, ended: Ended) -> Cancelled:
     if batch.state not in {"planning", "running"}:
         return Cancelled(cancelled=False, reason=f"it has ended: {batch.state}")
-    mine = col(OptimizationJob.batch_id) == batch.id
-    state = col(OptimizationJob.state)
-    await session.exec(
-        update(OptimizationJob)
-        .where(mine, state.in_(("planned", "queued")))
-        .values(
-            state="cancelled",
-            error=case((col(OptimizationJob.started_at).is_(None), BEFORE), else_=WHILE_IT_RAN),
-            finished_at=func.now(),
-            answered=True,
-        )
-    )
-    await session.exec(
-        update(OptimizationJob).where(mine, state == "running").values(cancel_requested=True)
-    )
+    await session.exec(_ending_runs(batch))
     batch.state, batch.finished_at = "cancelled", await _now(session)
     session.add(batch)
     await records.complete(session, batch.id, OptimizeTier.task, "cancelled", reason="cancelled")
     ended[batch.id] = BEFORE
     return Cancelled(cancelled=True, reason="no further user is begun; those that run stop")
+
+
+def _ending_runs(batch: Batch) -> Update:
+    """Cancel what waits and ask what runs to stop, in one statement.
+
+    Between two, a run that waits could begin, and one that runs be let go, and neither be met.
+    """
+    row = OptimizationJob
+    runs = col(row.state) == "running"
+    began = col(row.started_at).is_not(None)
+    return (
+        update(row)
+        .where(col(row.batch_id) == batch.id, col(row.state).in_(OPEN_RUNS))
+        .values(
+            state=case((runs, "running"), else_="cancelled"),
+            cancel_requested=or_(runs, col(row.cancel_requested)),
+            error=case((runs, col(row.error)), (began, WHILE_IT_RAN), else_=BEFORE),
+            finished_at=case((~runs, func.now())),
+            answered=or_(~runs, col(row.answered)),
+        )
+    )
 
 
 async def _now(session: AsyncSession) -> datetime:
