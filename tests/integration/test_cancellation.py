@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 from sqlmodel import col
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -141,12 +141,11 @@ async def test_what_is_accepted_in_the_middle_of_its_cancellation_is_cancelled(
 async def accepted_run(session: AsyncSession, payload: OptimizeUser) -> UUID:
     """Write what the acceptance of an optimization writes."""
     await records.accept(session, payload)
-    session.add(
-        OptimizationJob(
+    await session.exec(
+        insert(OptimizationJob).values(
             id=payload.id, user_id=payload.user_id, program=payload.program, state="queued"
         )
     )
-    await session.flush()
     return payload.id
 
 
