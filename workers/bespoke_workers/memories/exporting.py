@@ -10,6 +10,7 @@ from bespoke_schemas.jobs import Progress
 from bespoke_schemas.memories import Export, Exported
 from bespoke_schemas.memories.many import MANY_LIMIT
 from bespoke_workers.database.engine import Database
+from bespoke_workers.database.file_locks import hold_file
 from bespoke_workers.database.once import once
 from bespoke_workers.errors import Refused
 from bespoke_workers.memories.record_file import ROWS_AT_ONCE, write_records
@@ -63,7 +64,7 @@ class Exporting:
     async def _write(
         self, connection: AsyncConnection, payload: Export, place: Place, tell: Tell
     ) -> Exported:
-        pages = _pages(connection, payload, tell)
+        pages = _pages(connection, payload, place, tell)
         count, size, sha256 = await write_records(
             self._storage, place, str(payload.id), payload.user_id, pages
         )
@@ -71,9 +72,12 @@ class Exporting:
 
 
 async def _pages(
-    connection: AsyncConnection, payload: Export, tell: Tell
+    connection: AsyncConnection, payload: Export, place: Place, tell: Tell
 ) -> AsyncGenerator[Sequence[Any], None]:
-    """Yield pages of rows; whoever takes the next one has written the one before."""
+    """Yield pages of rows; whoever takes the next one has written the one before.
+
+    After the last one the file is held, which only its name is missing then.
+    """
     done = 0
     options = {"yield_per": ROWS_AT_ONCE}
     rows = await connection.stream(EXPORT, _sought(payload, None), execution_options=options)
@@ -81,6 +85,7 @@ async def _pages(
         yield page
         done += len(page)
         tell(Progress(step="exporting", done=done, total=page[0].total))
+    await hold_file(connection, place.path)
 
 
 def _sought(payload: Export, limit: int | None) -> dict[str, object]:

@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.exports import Exported, ExportPrograms, Imported, ImportPrograms
 from bespoke_schemas.jobs import Progress
 from bespoke_workers.database.engine import Database
+from bespoke_workers.database.file_locks import hold_file
 from bespoke_workers.database.once import once
 from bespoke_workers.errors import Refused
 from bespoke_workers.outbox import Tell, to_nobody
@@ -88,6 +89,7 @@ class Bundles:
     ) -> Exported:
         async def copy() -> int:
             count = await _copy(session, payload, writer, tell)
+            await hold_file(await session.connection(), place.path)
             await self._check_free(payload, place)
             return count
 

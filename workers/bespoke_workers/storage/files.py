@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -61,6 +62,14 @@ class Kind:
             raise self.refused(number, self.too_large("split it"))
         if not line.endswith(b"\n") and not self.is_by_hand:
             raise self.refused(number, "it ends in the middle; export it anew")
+
+
+_PART = re.compile(r"\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.part$")
+
+
+def named_in_the_end(path: str) -> str:
+    """Return the path under which a job's file will lie; a path that is no job's part as it is."""
+    return _PART.sub("", path)
 
 
 class Writer:

@@ -108,7 +108,7 @@ class Slice:
         self._payload = payload
         self._whose = (payload.user_id, *owners)
         self._messages = messages
-        self._files = Files(tools.storage, payload.user_id, owners, payload.id)
+        self._files = Files(tools.database, tools.storage, payload.user_id, owners, payload.id)
         self._tell = tell
         self._deadline = Deadline(SLICE_SECONDS)
 

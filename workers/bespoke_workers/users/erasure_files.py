@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from bespoke_workers.database.engine import Database
+from bespoke_workers.database.file_locks import hold_file
 from bespoke_workers.memories.records import is_compressed
 from bespoke_workers.observe import events
 from bespoke_workers.programs.bundle_format import FORMAT as OF_PROGRAMS
 from bespoke_workers.programs.bundles import BUNDLE
 from bespoke_workers.storage.failures import translated
-from bespoke_workers.storage.files import Writer
+from bespoke_workers.storage.files import Writer, named_in_the_end
 from bespoke_workers.storage.offload import in_thread
 from bespoke_workers.storage.places import Place, Storage
 from bespoke_workers.users.bundle_format import FORMAT as OF_A_USER
@@ -42,8 +44,16 @@ class Look:
 class Files:
     """The files under the storage URL in which an erased user may be."""
 
-    def __init__(self, storage: Storage, user_id: str, owners: Sequence[str], token: UUID) -> None:
+    def __init__(
+        self,
+        database: Database,
+        storage: Storage,
+        user_id: str,
+        owners: Sequence[str],
+        token: UUID,
+    ) -> None:
         """``token`` makes temporary names, the same ones for each delivery of the job."""
+        self._database = database
         self._storage = storage
         self._whose = (user_id, *owners)
         self._token = str(token)
@@ -59,26 +69,41 @@ class Files:
         """Erase the user in these files, and return counts of what was done."""
         found: Counter[str] = Counter()
         for name in names:
-            found += await in_thread(self._clear_one, name)
+            found += await self._clear_one(name)
         return found
 
-    def _clear_one(self, name: str) -> Counter[str]:
+    async def _clear_one(self, name: str) -> Counter[str]:
         if not self._folders.isdisjoint(name.split("/")[:-1]):
-            self._remove(name)
+            await in_thread(self._remove, name)
             return Counter(files=1)
-        place = self._place(name)
-        with translated(place.url, "file"):
-            try:
-                look = self._look(place)
-            except FileNotFoundError:
-                return Counter()
-            if not look.theirs:
-                return Counter(unread_files=int(not look.is_read))
-            if not look.others or not look.is_whole:
+        look = await in_thread(self._looked_into, name)
+        if not look.theirs:
+            return Counter(unread_files=int(not look.is_read))
+        # An erasure of another user that reads the file now would bring this one's lines back, and
+        # what an export replaces it with would be lost.
+        async with self._database.transaction() as session:
+            path = named_in_the_end(self._place(name).path)
+            await hold_file(await session.connection(), path)
+            return await in_thread(self._clear_held, name)
+
+    def _clear_held(self, name: str) -> Counter[str]:
+        look, place = self._looked_into(name), self._place(name)
+        if not look.theirs:
+            return Counter(unread_files=int(not look.is_read))
+        if not look.others or not look.is_whole:
+            with translated(place.url, "file"):
                 self._storage.remove(name)
                 return Counter(files=1)
         self._rewrite(place, look.others)
         return Counter(files_rewritten=1, lines_of_files=look.theirs)
+
+    def _looked_into(self, name: str) -> Look:
+        place = self._place(name)
+        with translated(place.url, "file"):
+            try:
+                return self._look(place)
+            except FileNotFoundError:
+                return Look()
 
     def _remove(self, name: str) -> None:
         with translated(self._place(name).url, "file"):

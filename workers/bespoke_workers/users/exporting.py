@@ -7,6 +7,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.exports import ExportUser, UserExported
 from bespoke_workers.database.engine import Database
+from bespoke_workers.database.file_locks import hold_file
 from bespoke_workers.database.once import once
 from bespoke_workers.observe import events
 from bespoke_workers.storage.files import Writer
@@ -51,7 +52,9 @@ class Exporting:
         writer = Writer(USER_BUNDLE, self._storage, place, str(payload.id))
 
         async def fill() -> dict[str, int]:
-            return await _fill(session, payload.user_id, writer)
+            sections = await _fill(session, payload.user_id, writer)
+            await hold_file(await session.connection(), place.path)
+            return sections
 
         sections, size, sha256 = await write_whole(writer, fill)
         return UserExported(url=place.url, sections=sections, size_bytes=size, sha256=sha256)
