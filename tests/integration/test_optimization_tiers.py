@@ -14,6 +14,7 @@ from examples.support_desk.standin_lm import StandinLM
 from tests.integration.holding import Holding
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import PROGRAM, lessons, texts, working
+from tests.integration.test_once import until_a_session_waits
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,43 @@ async def test_a_version_that_came_into_use_meanwhile_stays_in_use(
             version = await worker.in_use("ada")
             assert version is not None
             assert version.id == by_hand.id
+
+
+@pytest.mark.parametrize("before", ["a version of the user's own", "the plain program"])
+@in_loop
+async def test_a_version_that_comes_into_use_at_the_moment_of_a_promotion_stays_in_use(
+    database_url: str, tmp_path: Path, before: str
+) -> None:
+    holding = Holding()
+    with StandinLM(answer=holding) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 30)
+            if before != "the plain program":
+                plain = state.dump(state.fresh(worker.library.registered(PROGRAM)))
+                await worker.library.save(
+                    Save(program=PROGRAM, user_id="ada", state=plain, activate=True)
+                )
+            by_hand = Save(program=PROGRAM, user_id="ada", state=perfect_state(worker))
+            await worker.library.save(by_hand)
+            running = asyncio.create_task(worker.optimize("ada"))
+            await holding.holds()
+            async with worker.database.transaction() as session:
+                await worker.library.activate(
+                    session, "ada", PROGRAM, by_hand.id, reason="activated"
+                )
+                holding.let_go()
+                await until_a_session_waits(worker.database)
+            optimized = await running
+            assert not optimized.promoted
+            assert optimized.reason == "another version came into use while this one was made"
+            version = await worker.in_use("ada")
+            assert version is not None
+            assert version.id == by_hand.id
+            kept = await worker.execute(
+                "SELECT optimization_result ->> 'promoted' FROM program_version WHERE id = :id",
+                id=optimized.program_id,
+            )
+            assert kept == ["false"]
 
 
 @in_loop

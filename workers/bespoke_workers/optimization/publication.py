@@ -19,7 +19,7 @@ from bespoke_workers.optimization.language_model.usage import Spent
 from bespoke_workers.optimization.leases import Claim, Leases
 from bespoke_workers.optimization.run import Improvement
 from bespoke_workers.programs import pointer, state
-from bespoke_workers.programs.in_use import pointers_on
+from bespoke_workers.programs.in_use import Pointers, pointers_on
 from bespoke_workers.programs.library import Library
 
 _LEARNED: Final = (
@@ -79,6 +79,10 @@ class Material:
         )
 
 
+class _OvertakenError(Exception):
+    """Another version came into use in the middle of a promotion."""
+
+
 class Publication:
     """Writes the end of a run that came to a result."""
 
@@ -109,20 +113,12 @@ class Publication:
         Raises LostLease, with nothing written, if the row is not this run's any more.
         """
         claim, comparison = material.claim, improvement.comparison
-        async with material.account.growth() as growth, self._database.transaction() as session:
-            overtaken = await self._is_overtaken(session, material)
-            promoted = comparison.better and not overtaken
-            optimized = _optimized(material, improvement, spent, promoted=promoted)
-            if overtaken:
-                reason = "another version came into use while this one was made"
-                optimized = optimized.model_copy(update={"reason": reason})
-            made = improvement.optimizer is not None
-            saved = promoted or (self._auto_save and made)
-            if not saved:
-                optimized = optimized.model_copy(update={"program_id": None})
-            await self._end(session, claim, optimized, growth)
-            version = await self._save(session, material, improvement, optimized) if saved else None
-            await _learned(session, material)
+        while True:
+            try:
+                optimized, version = await self._written(material, improvement, spent)
+                break
+            except _OvertakenError:  # nothing is written, and the next look sees by whom
+                continue
         if version is not None:
             self._library.announce(version)
         events.emit(
@@ -132,13 +128,40 @@ class Publication:
             optimizer=optimized.optimizer,
             score_before=comparison.before,
             score_after=comparison.after,
-            promoted=promoted,
+            promoted=optimized.promoted,
             lm_calls=spent.lm_calls,
             cost_usd=spent.cost_usd,
             unpriced_calls=spent.unpriced_calls,
             seconds=optimized.seconds,
         )
         return optimized
+
+    async def _written(
+        self, material: Material, improvement: Improvement, spent: Spent
+    ) -> tuple[Optimized, ProgramVersion | None]:
+        """Write the end and the new version, if it is to be saved.
+
+        Raises _OvertakenError, with nothing written, where another version comes into use
+        between the look at what is in use and the promotion.
+        """
+        async with material.account.growth() as growth, self._database.transaction() as session:
+            where = await self._pointers(session, material)
+            overtaken = self._is_overtaken(where, material)
+            promoted = improvement.comparison.better and not overtaken
+            optimized = _optimized(material, improvement, spent, promoted=promoted)
+            if overtaken:
+                reason = "another version came into use while this one was made"
+                optimized = optimized.model_copy(update={"reason": reason})
+            made = improvement.optimizer is not None
+            saved = promoted or (self._auto_save and made)
+            if not saved:
+                optimized = optimized.model_copy(update={"program_id": None})
+            await self._end(session, material.claim, optimized, growth)
+            version = await self._save(session, material, improvement, optimized) if saved else None
+            if promoted:
+                await _promote(session, material, where)
+            await _learned(session, material)
+        return optimized, version
 
     async def _save(
         self,
@@ -147,9 +170,9 @@ class Publication:
         improvement: Improvement,
         optimized: Optimized,
     ) -> ProgramVersion:
-        """Save the new version, and put it into use if it is to be promoted."""
+        """Save the new version."""
         claim = material.claim
-        version = await self._library.save_version(
+        return await self._library.save_version(
             session,
             version_id=claim.job_id,
             user_id=claim.user_id,
@@ -161,18 +184,15 @@ class Publication:
             parent_id=material.in_use_id,
             metadata=_metadata(material, improvement),
         )
-        if optimized.promoted:
-            # That it is one of this user's need not be asked: it has just been written as that.
-            target = (claim.user_id, claim.program, version.id)
-            await pointer.move(session, [target], reason="promoted")
-        return version
 
-    async def _is_overtaken(self, session: AsyncSession, material: Material) -> bool:
-        """Return whether the score is no comparison any more with what the user has in use."""
+    async def _pointers(self, session: AsyncSession, material: Material) -> Pointers:
         claim = material.claim
-        where = await pointers_on(await session.connection(), claim.program, claim.user_id)
+        return await pointers_on(await session.connection(), claim.program, claim.user_id)
+
+    def _is_overtaken(self, where: Pointers, material: Material) -> bool:
+        """Return whether the score is no comparison any more with what the user has in use."""
         in_use = where.own or where.base
-        hybrid = self._library.own_predictors(claim.program) is not None
+        hybrid = self._library.own_predictors(material.claim.program) is not None
         base = where.base if hybrid else None
         now = tuple(None if mark is None else mark[2] for mark in (in_use, base))
         return now != (_id(material.in_use), _id(material.base))
@@ -190,6 +210,17 @@ class Publication:
             user_id=claim.user_id,
             result=optimized,
         )
+
+
+async def _promote(session: AsyncSession, material: Material, where: Pointers) -> None:
+    """Put the new version into use, unless the user's pointer has moved since it was looked at.
+
+    A base that moves meanwhile does as it would a moment later.
+    """
+    claim = material.claim
+    instead_of = None if where.own is None else where.own[2]
+    if not await pointer.promote(session, (claim.user_id, claim.program, claim.job_id), instead_of):
+        raise _OvertakenError
 
 
 def _id(version: ProgramVersion | None) -> UUID | None:

@@ -46,17 +46,36 @@ async def move(session: AsyncSession, targets: Sequence[Target], *, reason: Reas
     if not targets:
         return
     await _hold(session, {version_id for _, _, version_id in targets})
+    connection = await session.connection()
+    await connection.execute(_moving(len(targets)), _given(targets, reason))
+
+
+async def promote(session: AsyncSession, target: Target, instead_of: UUID | None) -> bool:
+    """Point a user's program at a version if ``instead_of`` is in use; False if another is.
+
+    None is none of the user's own. What somebody else puts into use at the same moment is waited
+    for, and stays. The version is one that this transaction has written.
+    """
+    connection = await session.connection()
+    given = {**_given([target], "promoted"), "instead_of": instead_of}
+    moved = await connection.execute(_moving(1, only_instead=True), given)
+    return moved.rowcount == 1
+
+
+def _given(targets: Sequence[Target], reason: Reason) -> dict[str, Any]:
     given: dict[str, Any] = {"reason": reason}
     for place, (user_id, program, version_id) in enumerate(targets):
         own = {"id": uuid7(), "user_id": user_id, "program": program, "version_id": version_id}
         given |= {f"{name}_{place}": value for name, value in own.items()}
-    connection = await session.connection()
-    await connection.execute(_moving(len(targets)), given)
+    return given
 
 
 @lru_cache(maxsize=MOVES)
-def _moving(targets: int) -> Insert:
-    """Move so many pointers at once; each target's values are given under its place."""
+def _moving(targets: int, *, only_instead: bool = False) -> Insert:
+    """Move so many pointers at once; each target's values are given under its place.
+
+    ``only_instead`` moves from the version that is given as ``instead_of``, and from no other.
+    """
 
     def given(place: int) -> dict[str, Any]:
         own = {name: bindparam(f"{name}_{place}", type_=kind) for name, kind in _OF_TARGET.items()}
@@ -64,6 +83,10 @@ def _moving(targets: int) -> Insert:
 
     statement = insert(ActiveProgram).values([given(place) for place in range(targets)])
     new = statement.excluded
+    from_there = col(ActiveProgram.version_id).is_distinct_from(new.version_id)
+    if only_instead:
+        instead_of = bindparam("instead_of", type_=Uuid())
+        from_there &= col(ActiveProgram.version_id).is_not_distinct_from(instead_of)
     moved = (
         statement.on_conflict_do_update(
             constraint="active_program_owner",
@@ -72,7 +95,7 @@ def _moving(targets: int) -> Insert:
                 "generation": col(ActiveProgram.generation) + 1,
                 "moved_at": func.now(),
             },
-            where=col(ActiveProgram.version_id).is_distinct_from(new.version_id),
+            where=from_there,
         )
         .returning(
             col(ActiveProgram.id), col(ActiveProgram.generation), col(ActiveProgram.version_id)
