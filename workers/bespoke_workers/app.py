@@ -24,6 +24,7 @@ from bespoke_schemas import Payload, Result
 from bespoke_schemas.jobs import Progress
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, Queue, members, queue_name
 from bespoke_workers import orphans, revoking, settings
+from bespoke_workers import progress as progress_of_jobs  # CeleryOutbox has a method `progress`
 from bespoke_workers.configuration import (
     GO_ON,
     REEMBED,
@@ -156,9 +157,9 @@ class CeleryOutbox:
             celery.send_task(REEMBED, queue=str(Queue.UPKEEP), expires=REEMBED_EVERY_SECONDS)
 
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
-        """Store the progress where the client watches."""
-        meta = {"task": task, "progress": progress.model_dump(mode="json")}
-        celery.backend.store_result(str(job_id), meta, "PROGRESS")
+        """Store the progress where the client watches, unless the job's end is there."""
+        told = {"task": task, "progress": progress.model_dump(mode="json")}
+        progress_of_jobs.tell(celery.backend, str(job_id), told)
 
     def succeed(self, job_id: UUID, task: str, result: Result) -> None:
         """Store the result of a job whose own message is gone."""
