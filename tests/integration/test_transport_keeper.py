@@ -1,5 +1,6 @@
 """While a task occupies the worker's loop, a thread keeps what the channel holds."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,6 +70,21 @@ def test_an_early_acknowledgement_is_told(solo: Any, store: Any) -> None:
     worker.send("q", "long")
 
     assert worker.receive(1) == ["long"]
+
+
+def test_an_acknowledgement_that_the_thread_takes_first_is_not_the_loop_s(solo: Any) -> None:
+    taken_first: list[str] = []
+
+    class Shared(deque[str]):
+        def popleft(self) -> str:
+            if not taken_first:
+                taken_first.append(super().popleft())
+            return super().popleft()
+
+    qos = solo(lambda message: None).channel.qos
+    qos._acknowledged = Shared(["receipt"])
+
+    assert (qos.take_acknowledged(), taken_first) == ([], ["receipt"])
 
 
 def test_what_has_not_begun_is_handed_back_in_order_and_unmarked(solo: Any, store: Any) -> None:

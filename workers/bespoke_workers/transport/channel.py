@@ -300,8 +300,8 @@ class Channel(redis.Channel):  # type: ignore[misc]  # untyped base: see stock.p
     def _hand_back(self) -> None:
         try:
             self.flush()
-            while self._undelivered:
-                self.ledger.put_back(self._undelivered.pop())
+            while claimed := _taken(self._undelivered.pop):
+                self.ledger.put_back(claimed)
         except self.connection_errors as error:
             log.warning("Could not tell Redis what is done (%s); some may run again", error)
         self._qos.restore_unacked_once()

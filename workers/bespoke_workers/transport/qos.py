@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from bespoke_workers.transport.stock import redis, virtual
@@ -47,10 +48,14 @@ class QoS(redis.QoS):  # type: ignore[misc]  # untyped base: see stock.py
         self._quick_ack(delivery_tag)
 
     def take_acknowledged(self) -> list[str]:
-        """Remove and return the receipts that Redis has not been told of."""
+        """Remove and return the receipts that Redis has not been told of.
+
+        The loop and the keeper's thread may do so at the same time; each gets what it took.
+        """
         taken: list[str] = []
-        while self._acknowledged:
-            taken.append(self._acknowledged.popleft())
+        with suppress(IndexError):
+            while True:
+                taken.append(self._acknowledged.popleft())
         return taken
 
     def keep_acknowledged(self, receipts: list[str]) -> None:
