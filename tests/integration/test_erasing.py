@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,23 +15,26 @@ from uuid import UUID
 
 import pytest
 import redis
-from sqlalchemy import insert
+from sqlalchemy import insert, text
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas import uuid7
 from bespoke_schemas.examples import AddMany
 from bespoke_schemas.exports import Erased, EraseUser, ExportUser
 from bespoke_schemas.memories import Delete, Export, Join, Leave, Store, Update
-from bespoke_schemas.optimization import OptimizeTier
+from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
 from bespoke_workers.database.tables import Batch, CompactionRound, Job
 from bespoke_workers.errors import Refused
 from bespoke_workers.keys import UNACKED
 from bespoke_workers.memories.exporting import Exporting as ExportingMemories
 from bespoke_workers.storage.places import Storage
+from bespoke_workers.users import erasure_rows
 from bespoke_workers.users.erasing import Erasing, Tools
 from bespoke_workers.users.exporting import Exporting
 from tests.acceptance.everything import found, rows
 from tests.integration.memory_workers import contents, in_loop, opened, query, worker
 from tests.integration.optimizing import PROGRAM, RecordingOutbox, lessons, working
+from tests.integration.test_once import until_a_session_waits
 
 ADA, SECRET = "ada@example.com", "xylophone"
 TABLES = (
@@ -187,6 +191,77 @@ async def test_others_keep_what_they_said_in_a_shared_space(
         assert await contents(database_url, "\x1fteam") == {"A trumpet"}
         stored = await other.store(Store(user_id="bob", space="team", content="A xylophone, yes"))
         assert (stored.outcome, stored.count) == ("inserted", 2)
+
+
+@in_loop
+async def test_a_shared_space_ends_though_its_last_two_members_go_at_the_same_moment(
+    database_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    async with worker(database_url) as memories:
+        for user_id in (ADA, "bob"):
+            await memories.join(Join(user_id=user_id, space="team"))
+        await memories.store(Store(user_id="bob", space="team", content="A trumpet"))
+    going = text("DELETE FROM space_member WHERE user_id = 'bob'")
+    async with (
+        erasing(database_url, tmp_path, broker_url) as eraser,
+        opened(database_url) as database,
+    ):
+        async with database.engine.connect() as other:
+            await other.execute(going)
+            ending = asyncio.create_task(finish(eraser, EraseUser(user_id=ADA)))
+            waiting = asyncio.create_task(until_a_session_waits(database))
+            await asyncio.wait({ending, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            await other.commit()
+        await ending
+    assert await contents(database_url, "\x1fteam") == set()
+
+
+@in_loop
+async def test_a_space_that_ends_just_then_has_nothing_more_that_the_user_said(
+    database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(database_url) as memories:
+        for user_id in (ADA, "bob"):
+            await memories.join(Join(user_id=user_id, space="team"))
+        await memories.store(Store(user_id=ADA, space="team", content="A xylophone"))
+        await memories.leave(Leave(user_id=ADA, space="team"))
+    unsay = erasure_rows._unsay
+
+    async def unsay_too_late(session: AsyncSession, owner: str, user_id: str) -> Counter[str]:
+        # As an erasure of bob does it, with whom the space ends.
+        async with opened(database_url) as other, other.transaction() as ending:
+            await erasure_rows._own(ending, owner, set())
+        return await unsay(session, owner, user_id)
+
+    monkeypatch.setattr(erasure_rows, "_unsay", unsay_too_late)
+    async with erasing(database_url, tmp_path, broker_url) as eraser:
+        await finish(eraser, EraseUser(user_id=ADA))
+    assert await search(database_url, broker_url, tmp_path) == []
+
+
+@in_loop
+async def test_no_optimization_of_the_user_begins_meanwhile(
+    database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bespoke_workers.users.erasing.WAIT_SECONDS", 0.1)
+    held = Store(user_id=ADA, content=SECRET)
+    queued = OptimizeUser(user_id=ADA, program=PROGRAM)
+    async with (
+        # No language model is ever reached: the optimization is not to begin.
+        working(database_url, tmp_path / "home", lm="http://localhost:1") as programs,
+        erasing(database_url, tmp_path, broker_url) as eraser,
+    ):
+        await programs.teach(ADA, 12)
+        assert await programs.optimization.accept(queued) is None
+        payload = EraseUser(user_id=ADA)
+        with redis.Redis.from_url(broker_url) as client:
+            record = json.dumps([json.loads(message(held, "1")), "", "memories.3"])
+            client.hset(UNACKED, "1", record)
+            assert await eraser.erase(payload) is None  # it waits for what is in somebody's hands
+            assert await programs.optimization._leases.claim(queued.id) is None
+            client.hdel(UNACKED, "1")
+        await finish(eraser, payload)
 
 
 @in_loop

@@ -1,5 +1,6 @@
 """All that there is of a user goes into one bundle, and comes out of it as it was."""
 
+import asyncio
 import gzip
 import hashlib
 import json
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from bespoke_schemas.examples import AddMany, Feedback
 from bespoke_schemas.exports import ExportUser, ImportUser
@@ -29,6 +31,7 @@ from bespoke_workers.memories.policy import DEFAULT
 from bespoke_workers.memories.store import Memories
 from bespoke_workers.programs import state
 from bespoke_workers.storage.places import Storage
+from bespoke_workers.users import importing
 from bespoke_workers.users.exporting import Exporting
 from bespoke_workers.users.importing import Importing
 from tests.integration.memory_workers import LEXICAL, Clock, contents, in_loop, query, worker
@@ -160,6 +163,39 @@ async def test_twice_is_as_once_and_a_user_with_something_is_refused(
         with pytest.raises(Refused, match="another user's; give rename_user=True"):
             await here.importing.import_(ImportUser(user_id="zoe", url="ada.jsonl.gz"))
         assert await rows_of(database_url, "eve") == before
+
+
+@in_loop
+async def test_of_two_imports_at_once_the_later_finds_it_done(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with desk(database_url, tmp_path) as here:
+        await here.live("ada")
+        await here.exporting.export(ExportUser(user_id="ada", name="ada.jsonl.gz"))
+        asked = [ImportUser(user_id="eve", url="ada.jsonl.gz", rename_user=True) for _ in range(2)]
+        done = await asyncio.gather(*map(here.importing.import_, asked))
+        assert sorted(one.unchanged for one in done) == [False, True]
+
+
+@in_loop
+async def test_whoever_is_taught_while_a_bundle_comes_in_is_somebody_already(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk(database_url, tmp_path) as here:
+        await here.live("ada")
+        await here.exporting.export(ExportUser(user_id="ada", name="ada.jsonl.gz"))
+        require_nothing = importing._require_nothing
+
+        async def teach_after(session: AsyncSession, user_id: str) -> None:
+            await require_nothing(session, user_id)
+            taught = AddMany(user_id=user_id, program=PROGRAM, examples=lessons(3))
+            await here.programs.examples.add_many(taught)
+
+        monkeypatch.setattr(importing, "_require_nothing", teach_after)
+        asked = ImportUser(user_id="eve", url="ada.jsonl.gz", rename_user=True)
+        with pytest.raises(Refused, match="there is something of this user already"):
+            await here.importing.import_(asked)
+        assert len((await rows_of(database_url, "eve"))["example"]) == 3
 
 
 @in_loop

@@ -55,6 +55,7 @@ async def leave_spaces(database: Database, payload: EraseUser) -> None:
             return
         connection = await session.connection()
         whose = {"user_id": payload.user_id}
+        await connection.execute(sql.HOLD_MEMBERS, whose)
         left = (await connection.execute(sql.LEAVE_SPACES, whose)).scalars().all()
         ended = await connection.execute(sql.EMPTY_SPACES, {"owners": list(left)})
         owners = {shared_owner(space) for space in ended.scalars()}
@@ -163,7 +164,10 @@ async def _said(database: Database, payload: EraseUser) -> int:
 
 async def _unsay(session: AsyncSession, owner: str, user_id: str) -> Counter[str]:
     connection, whose = await session.connection(), {"space": owner, "user_id": user_id}
-    version = (await connection.execute(sql.LOCK_SHARED, {"space": owner})).scalar_one()
+    locked = await connection.execute(sql.LOCK_SHARED, {"space": owner})
+    version = locked.scalar_one_or_none()
+    if version is None:  # it has just ended with its last member, and all that was in it
+        return Counter()
     gone = (await connection.execute(sql.UNSAY, whose)).scalars().all()
     archived = (await connection.execute(sql.UNSAY_ARCHIVED, whose)).rowcount
     await connection.execute(sql.UNSAY_EMBEDDINGS, {"space": owner, "ids": list(gone)})

@@ -16,6 +16,14 @@ _TYPES: dict[str, TypeEngine[Any]] = {
     "mark": Text(),
 }
 
+HOLD_MEMBERS = statement("""
+    SELECT FROM space_member WHERE space IN (
+        SELECT theirs.space FROM space_member AS theirs WHERE theirs.user_id = :user_id
+    )
+    ORDER BY space, user_id FOR UPDATE
+""")
+"""Let nobody leave the user's shared spaces meanwhile: of two last members one is the last."""
+
 LEAVE_SPACES = statement("DELETE FROM space_member WHERE user_id = :user_id RETURNING space")
 """End a user's memberships of shared spaces."""
 
@@ -59,9 +67,10 @@ OPTIMIZATIONS = statement("SELECT id FROM optimization_job WHERE user_id = :user
 
 CANCEL_OPTIMIZATIONS = statement("""
     UPDATE optimization_job SET cancel_requested = true
-    WHERE user_id = :user_id AND state = 'running' AND NOT cancel_requested
+    WHERE user_id = :user_id AND state IN ('planned', 'queued', 'running')
+        AND NOT cancel_requested
 """)
-"""Ask the user's optimizations to stop."""
+"""Ask the user's optimizations to stop, and let none begin."""
 
 RUNNING = statement("""
     SELECT count(*) AS count FROM optimization_job

@@ -20,6 +20,7 @@ from bespoke_workers.database.tables import (
     CompactionRun,
     Example,
     Job,
+    Learner,
     Memory,
     MemoryArchive,
     MemorySpace,
@@ -38,7 +39,7 @@ from bespoke_workers.storage.places import Place, Storage
 from bespoke_workers.users.bundle_format import USER_BUNDLE, Decoder, Header
 from bespoke_workers.users.memory_sections import MEMORIES, POLICY, OwnPolicy
 from bespoke_workers.users.registered import BY_NAME
-from bespoke_workers.users.sections import Arrival
+from bespoke_workers.users.sections import Arrival, something_already
 
 ENTRIES_AT_ONCE: Final = 200
 BYTES_AT_ONCE: Final = 4 * 2**20
@@ -47,6 +48,17 @@ BYTES_AT_ONCE: Final = 4 * 2**20
 ENTRIES: Final[dict[str, Callable[[dict[str, Any]], BaseModel]]] = {
     name: section.parsed for name, section in BY_NAME.items()
 }
+
+OF_A_USER: Final = (
+    Memory,
+    MemoryArchive,
+    CompactionRun,
+    Example,
+    Learner,
+    ProgramVersion,
+    ActiveProgram,
+)
+"""Where there is nothing of a user for whom a bundle is brought in."""
 
 FIT_OUT = statement("""
     UPDATE memory_space SET embedder = :embedder, dim = :dim WHERE user_id = :user_id
@@ -87,10 +99,15 @@ class Importing:
 
         async def effect(session: AsyncSession) -> UserImported:
             sha256 = await self._check(payload, place)
+            embedder = self._embedder()
+            # Locked, so that another import of the same bundle has ended or begins after this one.
+            connection = await session.connection()
+            await make_and_lock(connection, payload.user_id, embedder, payload.id)
             before = await _before(session, payload, sha256)
             if before is not None:
                 return before
-            return await self._write(session, payload, place, sha256)
+            await _require_nothing(session, payload.user_id)
+            return await self._write(session, payload, place, sha256, embedder)
 
         imported = await once(self._database, payload, effect)
         events.emit(
@@ -113,11 +130,14 @@ class Importing:
         return decoder.sha256
 
     async def _write(
-        self, session: AsyncSession, payload: ImportUser, place: Place, sha256: str
+        self,
+        session: AsyncSession,
+        payload: ImportUser,
+        place: Place,
+        sha256: str,
+        embedder: Embedder,
     ) -> UserImported:
-        embedder, connection = self._embedder(), await session.connection()
-        await make_and_lock(connection, payload.user_id, embedder, payload.id)
-        await _require_nothing(session, payload.user_id)
+        connection = await session.connection()
         kind = {"embedder": embedder.name, "dim": embedder.dim}
         await connection.execute(FIT_OUT, {"user_id": payload.user_id, **kind})
         with contextlib.closing(read_lines(USER_BUNDLE, self._storage, place)) as lines:
@@ -196,13 +216,10 @@ async def _before(session: AsyncSession, payload: ImportUser, sha256: str) -> Us
 
 
 async def _require_nothing(session: AsyncSession, user_id: str) -> None:
-    for table in (Memory, MemoryArchive, CompactionRun, Example, ProgramVersion, ActiveProgram):
+    for table in OF_A_USER:
         theirs = select(table.user_id).where(col(table.user_id) == user_id).limit(1)
         if (await session.exec(theirs)).first() is not None:
-            raise Refused(
-                "there is something of this user already, and a bundle is brought in for a user "
-                "of whom there is nothing; erase the user first, or import under another id"
-            )
+            raise something_already()
     space = await session.get_one(MemorySpace, user_id)
     if space.preset is not None or space.policy:
         raise Refused(

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import and_, case, func
+from sqlalchemy import and_, case, func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col, select
 
@@ -26,7 +26,7 @@ from bespoke_workers.programs.bundle_format import Entry
 from bespoke_workers.programs.imported import insert_entries
 from bespoke_workers.programs.state import clean_state
 from bespoke_workers.users.bundle_format import Line
-from bespoke_workers.users.sections import Arrival, Section
+from bespoke_workers.users.sections import Arrival, Section, something_already
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
@@ -88,8 +88,22 @@ def _examples(user_id: str) -> Any:
     return select(row).where(row.user_id == user_id).order_by(*order)
 
 
+async def _begin_learner(arrival: Arrival, program: str) -> None:
+    """Write the row that whoever changes the examples locks; raises Refused if it is there."""
+    if not arrival.is_new("begun", program):
+        return
+    begun = insert(Learner).values(user_id=arrival.user_id, program=program)
+    if (await arrival.session.exec(begun.on_conflict_do_nothing())).rowcount != 1:
+        raise something_already()
+
+
 async def bring_in_examples(arrival: Arrival, entries: Sequence[Taught]) -> None:
-    """Write examples behind those that came before, each set of fields once."""
+    """Write examples behind those that came before, each set of fields once.
+
+    Raises Refused if somebody has begun to teach the user's programs meanwhile.
+    """
+    for program in sorted({one.program for one in entries}):
+        await _begin_learner(arrival, program)
     known = await arrival.session.exec(
         select(Example.program, func.max(Example.position) + 1)
         .where(Example.user_id == arrival.user_id)
@@ -135,10 +149,11 @@ async def bring_in_learners(arrival: Arrival, entries: Sequence[Learned]) -> Non
             )
         ).one()
         total = max(one.added_total, count)
-        arrival.session.add(
-            Learner(
-                user_id=arrival.user_id,
-                program=one.program,
+        await _begin_learner(arrival, one.program)
+        await arrival.session.exec(
+            update(Learner)
+            .where(col(Learner.user_id) == arrival.user_id, col(Learner.program) == one.program)
+            .values(
                 example_count=count,
                 added_total=total,
                 optimized_total=min(one.optimized_total, total),
@@ -149,7 +164,6 @@ async def bring_in_learners(arrival: Arrival, entries: Sequence[Learned]) -> Non
                 tier=one.tier,
             )
         )
-    await arrival.session.flush()
 
 
 def _versions(user_id: str) -> Any:

@@ -9,9 +9,18 @@ from uuid import UUID
 from pydantic import BaseModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from bespoke_workers.errors import Refused
 from bespoke_workers.memories.records import second_id
 
 EntryT = TypeVar("EntryT", bound=BaseModel)
+
+
+def something_already() -> Refused:
+    """Make the error of an import for a user of whom there is something."""
+    return Refused(
+        "there is something of this user already, and a bundle is brought in for a user "
+        "of whom there is nothing; erase the user first, or import under another id"
+    )
 
 
 def _as_it_is(entry: EntryT) -> EntryT:
