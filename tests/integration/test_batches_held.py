@@ -16,6 +16,7 @@ from bespoke_schemas.optimization import (
     ListBatches,
     OptimizeAll,
     OptimizeTier,
+    OptimizeUser,
     PauseBatch,
     ResumeBatch,
 )
@@ -87,6 +88,57 @@ async def test_a_paused_batch_begins_nothing_until_it_goes_on(
         summary = worker.outbox.succeeded[payload.id]
         assert isinstance(summary, BatchSummary)
         assert (summary.eligible, summary.failed, summary.skipped) == (4, 0, 0)
+
+
+@in_loop
+async def test_a_run_that_died_in_a_paused_batch_keeps_no_other_of_its_user_from_beginning(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with taught(database_url, tmp_path, 1) as worker:
+        pausing, leases = Pausing(worker.database, worker.batches), worker.optimization._leases
+        payload, mine = asked(), OptimizeUser(user_id="user-0", program=PROGRAM)
+        await worker.batches.plan(payload)
+        (dead,) = worker.outbox.runs
+        assert await leases.claim(dead) is not None
+        await pausing.pause(PauseBatch(batch_id=payload.id))
+        await worker.optimization.accept(mine)
+        assert await worker.optimization.run(mine.id) is None
+        await worker.execute("UPDATE optimization_job SET lease_until = now()")
+
+        await worker.optimization.reap()
+
+        optimized = await worker.optimization.run(mine.id)
+        assert optimized is not None
+        assert optimized.optimizer == "LabeledFewShot"
+        row = await worker.row(dead)
+        assert (row.state, row.lease_owner, row.attempts) == ("planned", None, 1)
+        worker.outbox.runs.clear()
+        await pausing.resume(ResumeBatch(batch_id=payload.id))
+        assert worker.outbox.runs == [dead]
+        await run_all(worker)
+        assert await worker.states() == ["succeeded"] * 2
+
+
+@in_loop
+async def test_a_run_that_fine_tunes_goes_on_in_its_own_queue_when_its_batch_does(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with taught(database_url, tmp_path, 2) as worker:
+        pausing, leases = Pausing(worker.database, worker.batches), worker.optimization._leases
+        payload = asked()
+        await worker.batches.plan(payload)
+        tuning, other = worker.outbox.runs
+        claim = await leases.claim(tuning)
+        assert claim is not None
+        await leases.hand_over(claim, finetuning=True)
+        await pausing.pause(PauseBatch(batch_id=payload.id))
+        worker.outbox.runs.clear()
+
+        await pausing.resume(ResumeBatch(batch_id=payload.id))
+
+        assert sorted(worker.outbox.runs) == sorted((tuning, other))
+        assert worker.outbox.finetunings == [tuning]
+        assert worker.outbox.unanswered == {tuning, other}
 
 
 @in_loop

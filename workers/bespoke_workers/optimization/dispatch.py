@@ -50,21 +50,45 @@ class Dispatch:
             except Exception as error:  # noqa: BLE001  # whichever way the broker fails
                 _log.warning("left to the reaper", about=str(job_id), error=type(error).__name__)
 
+    def send_each(self, rows: Iterable[Waiting]) -> None:
+        """Send messages for rows, each to the queue of its kind."""
+        for job_id, finetuning, batch_id in rows:
+            self.send([job_id], finetuning=finetuning, answered=batch_id is None)
+
     async def send_again(self) -> None:
         """Send again what waits for too long, or whose worker has died."""
         while True:
             async with self._database.transaction() as session:
                 due = await self._due(session)
-            self._send_each(due)
+            self.send_each(due)
             if len(due) < PAGE:
                 return
+
+    async def take_back(self) -> None:
+        """Let what died in a batch that is held wait with the others that have no message.
+
+        As long as it counts as running, no other run of its user and program could begin.
+        """
+        row = OptimizationJob
+        statement = (
+            update(row)
+            .where(
+                _abandoned(),
+                col(row.attempts) < self._max_attempts,
+                col(row.cancel_requested).is_(False),
+                is_held(),
+            )
+            .values(state="planned", lease_owner=None, lease_until=None)
+        )
+        async with self._database.transaction() as session:
+            await session.exec(statement)
 
     async def send_next(self, user_id: str, program: str) -> None:
         """Send what waited for the end of another run of the same user and program."""
         given = {"user_id": user_id, "program": program}
         async with self._database.direct() as connection:
             found = (await connection.execute(_waiting(), given)).all()
-        self._send_each((one.id, one.finetuning, one.batch_id) for one in found)
+        self.send_each((one.id, one.finetuning, one.batch_id) for one in found)
 
     async def end_abandoned(self) -> list[UUID]:
         """End rows whose worker died and that are not to be run again; return their ids."""
@@ -94,11 +118,6 @@ class Dispatch:
                     session, job_id, OptimizeUser.task, state, user_id=user_id, reason=error
                 )
         return [job_id for job_id, *_ in ended]
-
-    def _send_each(self, rows: Iterable[Waiting]) -> None:
-        """Send messages for rows, each to the queue of its kind."""
-        for job_id, finetuning, batch_id in rows:
-            self.send([job_id], finetuning=finetuning, answered=batch_id is None)
 
     async def _due(self, session: AsyncSession) -> list[Waiting]:
         """Mark a page of rows as sent again; return them.

@@ -138,6 +138,7 @@ class Optimization:
     async def reap(self) -> None:
         """Send again, end, answer and top up whatever a dead worker left behind."""
         await self._dispatch.end_abandoned()
+        await self._dispatch.take_back()
         await self._dispatch.send_again()
         await self._batches.top_up_open()
         await self._answers.repeat()

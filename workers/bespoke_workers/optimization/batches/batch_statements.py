@@ -152,7 +152,7 @@ def flying() -> Select[Any]:
 
 @cache
 def queueing() -> ReturningUpdate[Any]:
-    """Queue as many runs of a batch as there is ``room`` for; return their ids."""
+    """Queue as many runs of a batch as there is ``room`` for; return what messages they need."""
     planned = (
         select(col(_run.id))
         .where(col(_run.batch_id) == bindparam("of_batch"), _state == "planned")
@@ -160,7 +160,8 @@ def queueing() -> ReturningUpdate[Any]:
         .limit(bindparam("room"))
     )
     queued = update(_run).where(col(_run.id).in_(planned))
-    return queued.values(state="queued", sent_at=func.now()).returning(col(_run.id))
+    returned: tuple[Any, ...] = (col(_run.id), col(_run.finetuning))
+    return queued.values(state="queued", sent_at=func.now()).returning(*returned)
 
 
 @cache

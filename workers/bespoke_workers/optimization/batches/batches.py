@@ -30,7 +30,7 @@ from bespoke_workers.optimization.answers import Answers
 from bespoke_workers.optimization.batches import batch_statements, held, planning
 from bespoke_workers.optimization.batches.summary import figures, summarize
 from bespoke_workers.optimization.choosing.tiers import Table
-from bespoke_workers.optimization.dispatch import Dispatch
+from bespoke_workers.optimization.dispatch import Dispatch, Waiting
 from bespoke_workers.optimization.language_model.prices import Prices
 from bespoke_workers.outbox import Outbox
 from bespoke_workers.programs import registry
@@ -102,7 +102,7 @@ class Batches:
             over = batch.state == "running" and not queued
             ended = over and not await _unfinished(session, batch_id)
             summary = await self._end(session, batch) if ended else None
-        self._dispatch.send(queued, answered=False)
+        self._dispatch.send_each(queued)
         if summary is not None:
             facts = summary.model_dump(mode="json", exclude={"errors"})
             events.emit("dspy.optimization.batch_complete", **facts)
@@ -232,7 +232,7 @@ async def locked(session: AsyncSession, batch_id: UUID) -> Batch | None:
     return (await session.exec(statement)).one_or_none()
 
 
-async def _queue(session: AsyncSession, batch: Batch) -> list[UUID]:
+async def _queue(session: AsyncSession, batch: Batch) -> list[Waiting]:
     if batch.paused or batch.over_budget is not None:
         return []
     connection = await session.connection()
@@ -241,7 +241,8 @@ async def _queue(session: AsyncSession, batch: Batch) -> list[UUID]:
     if room <= 0:
         return []
     given = {"of_batch": batch.id, "room": room}
-    return list((await connection.execute(batch_statements.queueing(), given)).scalars())
+    queued = await connection.execute(batch_statements.queueing(), given)
+    return [(run.id, run.finetuning, batch.id) for run in queued]
 
 
 async def _unfinished(session: AsyncSession, batch_id: UUID) -> bool:
