@@ -1,5 +1,6 @@
 """What was enqueued for a user before an erasure has no effect after it; later jobs have theirs."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,9 +11,12 @@ from sqlalchemy import text
 from bespoke_schemas import Payload, uuid7
 from bespoke_schemas.memories import Clear, Compact, Join, SetPolicy, Store
 from bespoke_workers.database import records
+from bespoke_workers.database.retention import Retention
 from bespoke_workers.errors import Refused, Transient
 from bespoke_workers.memories.store import Memories
+from bespoke_workers.settings import Settings
 from tests.integration.memory_workers import in_loop, opened, query, worker
+from tests.integration.test_once import until_a_session_waits
 
 NOW = datetime.now(UTC)
 
@@ -94,6 +98,24 @@ async def test_while_it_sweeps_what_is_new_waits(database_url: str) -> None:
             await memories.store(Store(id=made(AFTER), user_id="ada", content="Has a cat"))
 
     assert await query(database_url, "SELECT * FROM memory_space") == []
+
+
+@in_loop
+async def test_an_old_fence_that_is_put_up_again_meanwhile_stays(database_url: str) -> None:
+    await erased(database_url, "ada")
+    aged = text("UPDATE erasure SET ended_at = ended_at - interval '40 days'")
+    anew = text("UPDATE erasure SET state = 'stopping', ended_at = NULL")
+    async with opened(database_url) as database:
+        async with database.transaction() as session:
+            await (await session.connection()).execute(aged)
+        async with database.engine.connect() as other:
+            await other.execute(anew)
+            async with opened(database_url) as pruned:
+                pruning = asyncio.create_task(Retention(pruned, Settings()).prune())
+                await until_a_session_waits(database)
+                await other.commit()
+                await pruning
+    assert await query(database_url, "SELECT state FROM erasure") == [("stopping",)]
 
 
 @in_loop

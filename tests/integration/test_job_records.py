@@ -10,13 +10,15 @@ from sqlalchemy import Select, text
 from sqlalchemy.dialects.postgresql import dialect
 
 from bespoke_schemas import jobs, memories, uuid7
-from bespoke_workers.database import deliveries, once, records
+from bespoke_workers.database import deliveries, once, records, retention
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.job_records import JobRecords, page
+from bespoke_workers.database.retention import Retention
 from bespoke_workers.database.tables.jobs import WITHOUT_EFFECT
 from bespoke_workers.errors import Parked
 from bespoke_workers.settings import Settings
 from tests.integration.databases import opened, rows
+from tests.integration.test_once import until_a_session_waits
 
 SECRET = "sleeps badly"
 MANY = """INSERT INTO job (id, task, user_id, state, finished_at)
@@ -190,5 +192,29 @@ def test_a_page_is_read_from_an_index_in_order(
 
             assert f"using {index}" in plan
             assert "Sort" not in plan
+
+    asyncio.run(run())
+
+
+def test_old_records_go_page_by_page(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "PAGE", 1)
+    aged = "UPDATE job SET finished_at = finished_at - interval '40 days' WHERE user_id = 'ada'"
+    hold = text("SELECT FROM job WHERE id = :id FOR UPDATE")
+
+    async def run() -> None:
+        async with opened(database_url, pool_size=3) as database:
+            old = [await done(database, "ada") for _ in range(3)]
+            recent = await done(database, "bob")
+            async with database.transaction() as session:
+                await (await session.connection()).execute(text(aged))
+            async with database.engine.connect() as other:
+                await other.execute(hold, {"id": old[-1]})
+                pruning = asyncio.create_task(Retention(database, Settings()).prune())
+                await until_a_session_waits(database)
+                left = await rows(database, "SELECT id FROM job")
+                await other.rollback()
+            await pruning
+            assert len(left) == 2  # one is held, and what comes before it is gone for good
+            assert await rows(database, "SELECT id FROM job") == [(recent,)]
 
     asyncio.run(run())

@@ -34,6 +34,23 @@ def inside(tmp_path: Path) -> Path:
     return tmp_path / "inside"
 
 
+def test_a_folder_that_is_removed_as_a_file_begins_in_it_is_made_again(
+    inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = Storage(inside.as_uri())
+    write(storage, "folder/old")
+    made = storage.files.makedirs
+
+    def make_too_early(path: str, exist_ok: bool) -> None:
+        made(path, exist_ok=exist_ok)
+        if (inside / "folder" / "old").exists():
+            storage.remove("folder/old")  # the last file in it, as an erasure does it
+
+    monkeypatch.setattr(storage.files, "makedirs", make_too_early)
+    write(storage, "folder/new")
+    assert storage.names() == ["folder/new"]
+
+
 @pytest.mark.parametrize("link", ["x", "folder/x"])
 def test_a_link_that_leads_out_is_not_followed(inside: Path, link: str) -> None:
     name, _, rest = link.partition("/")

@@ -1,17 +1,17 @@
 """How long the records of jobs, runs and batches are kept."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, exists
-from sqlmodel import col, select
+from sqlmodel import SQLModel, col, select
 
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import Batch, Delivery, Erasure, Job, OptimizationJob
 from bespoke_workers.settings import Settings
 
 PAGE: Final = 5000
-"""Runs or batches that one statement deletes: it locks as many and takes a fraction of a second."""
+"""Rows that one statement deletes: it locks as many and takes a fraction of a second."""
 
 
 class Retention:
@@ -28,22 +28,22 @@ class Retention:
     async def prune(self) -> None:
         """Delete what is older than ``job_retention_days``, runs than ``run_retention_days``."""
         before = datetime.now(UTC) - self._keep
-        async with self._database.transaction() as session:
-            await session.exec(delete(Job).where(col(Job.finished_at) < before))
-            await session.exec(delete(Delivery).where(col(Delivery.last_at) < before))
-            await session.exec(delete(Erasure).where(col(Erasure.ended_at) < before))
+        await self._prune(Job, col(Job.id), col(Job.finished_at) < before)
+        await self._prune(Delivery, col(Delivery.job_id), col(Delivery.last_at) < before)
+        await self._prune(Erasure, col(Erasure.subject), col(Erasure.ended_at) < before)
         runs_before = datetime.now(UTC) - self._keep_runs
-        await self._prune(OptimizationJob, col(OptimizationJob.finished_at) < runs_before)
+        runs = col(OptimizationJob.finished_at) < runs_before
+        await self._prune(OptimizationJob, col(OptimizationJob.id), runs)
         left = exists().where(col(OptimizationJob.batch_id) == col(Batch.id))
-        await self._prune(Batch, col(Batch.finished_at) < runs_before, ~left)
+        await self._prune(Batch, col(Batch.id), col(Batch.finished_at) < runs_before, ~left)
 
-    async def _prune(
-        self, table: type[OptimizationJob] | type[Batch], *conditions: ColumnElement[bool]
-    ) -> None:
+    async def _prune(self, table: type[SQLModel], key: Any, *due: ColumnElement[bool]) -> None:
         """Delete what the conditions say, a page in each transaction."""
-        page = select(table.id).where(*conditions).limit(PAGE)
+        page = select(key).where(*due).limit(PAGE)
+        # Said twice: a row that is due no more, such as of an erasure begun anew, stays.
+        deleting = delete(table).where(key.in_(page), *due)
         while True:
             async with self._database.transaction() as session:
-                deleted = await session.exec(delete(table).where(col(table.id).in_(page)))
+                deleted = await session.exec(deleting)
             if deleted.rowcount < PAGE:
                 return

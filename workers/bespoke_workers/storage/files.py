@@ -20,6 +20,8 @@ from bespoke_workers.storage.places import Place, Storage
 COMPRESSION = 6  # of 9; beyond it the time doubles for a few per cent
 BLOCK_BYTES = 8 * 2**20
 """What is sent to, or read from, an object store at once; their own 50 MiB are much memory."""
+FOLDER_TRIES = 5
+"""How often a folder is made: whoever removes the last file in it removes the folder too."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ class Writer:
         if self._storage.is_object_store:
             return files.open(self._place.path, "wb", block_size=BLOCK_BYTES, autocommit=False)
         self._storage.check_within(self._place)
-        files.makedirs(self._part.rpartition("/")[0], exist_ok=True)
+        for _ in range(FOLDER_TRIES):
+            with contextlib.suppress(FileNotFoundError):
+                files.makedirs(self._part.rpartition("/")[0], exist_ok=True)
+                return files.open(self._part, "wb")
         return files.open(self._part, "wb")
 
     def write(self, lines: Iterable[bytes]) -> None:
