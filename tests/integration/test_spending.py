@@ -1,23 +1,30 @@
 """What optimizations took is told by user, tier, day and night, however they ended."""
 
+import asyncio
+import threading
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from bespoke_schemas.jobs import Cancel
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser, Spending, SpendingLine
 from bespoke_workers.database.engine import Database
+from bespoke_workers.errors import Cancelled
 from bespoke_workers.optimization.language_model import lm_cache_folders
 from bespoke_workers.optimization.language_model.lm_cache import JobCache
 from bespoke_workers.optimization.leases import Leases
 from bespoke_workers.optimization.spending import SpendingRecords
 from bespoke_workers.optimization.stopping import OutOfBudget
+from examples.support_desk import answers, prompts
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.databases import opened
 from tests.integration.memory_workers import in_loop
-from tests.integration.optimizing import PROGRAM, working
+from tests.integration.optimizing import PROGRAM, until, working
+from tests.nodes.waiting import SECONDS
 
 ROWS = """
 INSERT INTO optimization_job (id, user_id, program, state, ran_tier, started_at, finished_at,
@@ -132,3 +139,46 @@ async def test_what_a_killed_run_paid_is_taken_from_its_cache_before_that_is_rem
             assert (row.state, row.lm_calls, row.prompt_tokens) == ("parked", 2, 14)
             assert (row.cost_usd, row.unpriced_calls) == (0.25, 1)
             assert lm_cache_folders.left_over(tmp_path) == []
+
+
+class HeldApart:
+    """An ``Answer`` for StandinLM: the first call is held by itself, all others together."""
+
+    def __init__(self) -> None:
+        self.calls = count(1)
+        self.held: list[int] = []
+        self.first, self.others = threading.Event(), threading.Event()
+
+    def __call__(self, prompt: prompts.Prompt) -> str:
+        number = next(self.calls)
+        self.held.append(number)
+        assert (self.first if number == 1 else self.others).wait(SECONDS)
+        return answers.answer(prompt)
+
+
+@in_loop
+async def test_a_call_that_upkeep_has_counted_for_a_cancelled_run_is_not_counted_again(
+    database_url: str, tmp_path: Path
+) -> None:
+    held = HeldApart()
+    with StandinLM(answer=held) as lm:
+        async with working(database_url, tmp_path, lm=lm.url) as worker:
+            await worker.teach("ada", 12)
+            payload = OptimizeUser(user_id="ada", program=PROGRAM)
+            await worker.optimization.accept(payload)
+            running = asyncio.create_task(worker.optimization.run(payload.id))
+            await until(lambda: is_so(len(held.held) > 1))
+            await worker.cancellation.cancel(Cancel(job_id=payload.id))
+            await until(lambda: is_so(payload.id in worker.outbox.failed))
+            held.first.set()
+            await until(lambda: is_so(lm_cache_folders.spent(tmp_path, payload.id).lm_calls > 0))
+            await worker.optimization.reap()
+            assert (await worker.row(payload.id)).lm_calls == 1
+            held.others.set()
+            with pytest.raises(Cancelled):
+                await running
+            assert (await worker.row(payload.id)).lm_calls == lm.calls == len(held.held)
+
+
+async def is_so(true: bool) -> bool:
+    return true

@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import case, func, update
 from sqlmodel import col
 
 from bespoke_workers.database.engine import Database
 from bespoke_workers.database.tables import OptimizationJob
+from bespoke_workers.optimization.batches.batch_statements import IN_VAIN
 from bespoke_workers.optimization.language_model.usage import FIGURES, Spent, Usage
 from bespoke_workers.optimization.leases import Claim
 from bespoke_workers.optimization.stopping import Stop
@@ -63,13 +64,22 @@ class Account:
             self._told, self._told_seconds = spent, seconds
 
     async def settle(self) -> None:
-        """Add what was paid after the row had ended, or was another's: it was paid all the same."""
+        """Add what was paid after the row had ended, or was another's: it was paid all the same.
+
+        Of a row that ended in vain, upkeep may have counted that by the answers that are kept.
+        """
         if self._usage.spent == self._told:
             return
         row = OptimizationJob
+        in_vain = col(row.state).in_(IN_VAIN)
         async with self.growth() as growth, self._database.autocommit() as connection:
+            columns = growth.columns()
+            for name, figure in zip(FIGURES, self._usage.spent, strict=True):
+                if name in columns:
+                    most = func.greatest(getattr(row, name), figure)
+                    columns[name] = case((in_vain, most), else_=columns[name])
             await connection.execute(
                 update(row)
                 .where(col(row.id) == self._claim.job_id, col(row.user_id) == self._claim.user_id)
-                .values(growth.columns())
+                .values(columns)
             )
