@@ -30,6 +30,7 @@ from bespoke_workers.memories.exporting import Exporting as ExportingMemories
 from bespoke_workers.storage.places import Storage
 from bespoke_workers.users import erasure_rows
 from bespoke_workers.users.erasing import Erasing, Tools
+from bespoke_workers.users.erasure_files import Files
 from bespoke_workers.users.exporting import Exporting
 from tests.acceptance.everything import found, rows
 from tests.integration.memory_workers import contents, in_loop, opened, query, worker
@@ -166,6 +167,32 @@ async def test_an_erasure_asked_for_before_one_that_ended_erases_nothing_of_the_
             await memories.store(Store(user_id=ADA, content="Begins again"))
 
     assert await contents(database_url, ADA) == {"Begins again"}
+
+
+@in_loop
+async def test_one_that_another_has_ended_erases_no_files_of_the_new_beginning(
+    database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live(database_url, tmp_path, ADA, SECRET)
+    one, other = EraseUser(user_id=ADA), EraseUser(user_id=ADA)
+    storage, name = Storage((tmp_path / "storage").as_uri()), "zz.jsonl.gz"
+    (tmp_path / "storage" / name).write_bytes(gzip.compress(json.dumps({"user_id": ADA}).encode()))
+    monkeypatch.setattr("bespoke_workers.users.erasing.FILES_AT_ONCE", 1)
+    clear = Files.clear
+
+    async with erasing(database_url, tmp_path, broker_url) as eraser:
+
+        async def clear_after_the_other(files: Files, names: list[str]) -> Counter[str]:
+            found = await clear(files, names)
+            monkeypatch.setattr(Files, "clear", clear)
+            await finish(eraser, other)
+            exporting = Exporting(eraser._tools.database, storage)
+            await exporting.export(ExportUser(user_id=ADA, name=name))
+            return found
+
+        monkeypatch.setattr(Files, "clear", clear_after_the_other)
+        assert await finish(eraser, one) == await finish(eraser, other)
+    assert storage.names() == [name]
 
 
 @in_loop

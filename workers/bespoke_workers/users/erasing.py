@@ -118,12 +118,14 @@ class Slice:
         before = await self._stop()
         self._step("erasing")
         await self._take_away(before)
+        await self._check_on()
         await self._note({"models": await self._tools.untrain(self._payload.user_id)})
         await self._sweep()
         unread = await self._clear_files()
         while await self._sweep():
             unread = await self._clear_files()
         await self._wait(await self._messages.in_hand(lambda one: not one.is_later))
+        await self._check_on()
         tracked = await self._tools.untrack(self._payload.user_id)
         answers = await self._messages.forget_answers(datetime.now(UTC))
         await self._note({"tracked_runs": tracked, "answers": answers}, Through(unread=unread))
@@ -133,7 +135,7 @@ class Slice:
         """Stop what runs of the user, wait until all of it has ended, and move the fence there."""
         before = await erasure_record.advance(self._database, self._payload, "stopping")
         if before is None:
-            raise NotYet  # another job ended it meanwhile, whose answer is this one's
+            raise NotYet  # as by _check_on
         async with self._database.autocommit() as connection:
             for user_id in self._whose:
                 await connection.execute(sql.CANCEL_OPTIMIZATIONS, {"user_id": user_id})
@@ -196,12 +198,21 @@ class Slice:
         while page := names[at : at + FILES_AT_ONCE]:
             self._step("looking into files", at, len(names))
             self._deadline.check()
+            await self._check_on()
             found = await self._files.clear(page)
             unread = reached.unread + found.pop("unread_files", 0)
             reached = Through(page[-1], unread)
             await self._note(found, reached)
             at += len(page)
         return reached.unread
+
+    async def _check_on(self) -> None:
+        """Raise NotYet where another job has ended the erasure, whose answer is this one's.
+
+        The user may have begun anew since, and nothing of that may go.
+        """
+        if not await erasure_record.is_on(self._database, self._payload):
+            raise NotYet
 
     async def _note(self, found: dict[str, int], reached: Through | None = None) -> None:
         if reached is not None or any(found.values()):

@@ -69,6 +69,12 @@ async def held(session: AsyncSession, payload: EraseUser) -> Erasure | None:
     return None if row.state == "done" else row
 
 
+async def is_on(database: Database, payload: EraseUser) -> bool:
+    """Whether the erasure goes on; False once another job has ended it."""
+    async with database.transaction() as session:
+        return await held(session, payload) is not None
+
+
 async def advance(database: Database, payload: EraseUser, state: str) -> datetime | None:
     """Move the fence to now while all is refused, under the next state; None if it is past that.
 
