@@ -267,6 +267,20 @@ async def test_an_engine_holds_as_many_connections_as_its_pool(database_url: str
 
 
 @in_loop
+async def test_a_connection_that_does_not_become_free_may_pass(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database_url, pool_size=1) as database:
+        monkeypatch.setattr(database.engine.pool, "_timeout", 0.05)  # seconds
+        async with database.transaction() as session:
+            await session.connection()
+            for opening in (database.autocommit, database.direct):
+                with pytest.raises(Transient, match="no connection to it became free"):
+                    async with opening() as other:
+                        await other.execute(text("SELECT 1"))
+
+
+@in_loop
 async def test_times_are_in_utc(database_url: str) -> None:
     async with opened(database_url) as database:
         ((moment,),) = await rows(database, "SELECT now()")

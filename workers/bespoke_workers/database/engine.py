@@ -8,6 +8,7 @@ import asyncpg
 from sqlalchemy import URL, make_url
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -134,6 +135,7 @@ def translated() -> Iterator[None]:
         AsyncAdapt_asyncpg_dbapi.Error,
         asyncpg.PostgresError,
         asyncpg.InterfaceError,
+        NoConnectionFree,
         OSError,
     ) as error:
         ours = _translate(error)
@@ -159,6 +161,8 @@ def _translate(error: Exception) -> BespokeError | None:
             f"BESPOKE_DATABASE_URL: the database cannot be reached ({kind}); "
             "start it, correct the URL, or run `bespoke up`"
         )
+    if isinstance(cause, NoConnectionFree):
+        return Transient("the database is slow: no connection to it became free in time")
     if sqlstate == ERASED:
         return Refused(
             "the user was erased after this job was made, or is being erased; "
