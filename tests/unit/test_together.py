@@ -72,12 +72,8 @@ def test_what_one_raises_is_raised_at_once_and_nothing_is_begun_after_it() -> No
 
     with pytest.raises(Stopped):
         together(work, range(20), threads=2)
-    were_begun = list(begun)
     go_on.set()
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(SECONDS)
-    # The thread that was free again may have taken one more before the others were withdrawn.
-    assert begun == were_begun
-    assert begun[:2] == [0, 1]
-    assert len(begun) <= 3
+    assert sorted(begun) == [0, 1]
