@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from bespoke_schemas.examples import Add
 from bespoke_schemas.ids import uuid7
 from bespoke_schemas.jobs import Cancel
+from bespoke_schemas.memories import Compact
 from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
 from bespoke_workers.database import records
 from bespoke_workers.database.tables import OptimizationJob
@@ -230,6 +231,20 @@ async def test_an_id_that_nobody_has_is_kept_from_beginning(
     async with working(database_url, tmp_path) as worker:
         answer = await worker.cancellation.cancel(Cancel(job_id=uuid7()))
         assert (answer.cancelled, answer.reason) == (True, "it had not begun, and will not")
+
+
+@in_loop
+async def test_what_has_begun_and_cannot_be_stopped_is_not_said_to_have_ended(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with working(database_url, tmp_path) as worker:
+        everybody = Compact()
+        async with worker.database.transaction() as session:
+            assert await records.accept(session, everybody)
+        answer = await worker.cancellation.cancel(Cancel(job_id=everybody.id))
+        assert (answer.cancelled, answer.reason) == (
+            False, "it has begun, and ends as it would have",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("which", ["its own", "another", None])

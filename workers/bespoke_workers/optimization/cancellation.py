@@ -90,6 +90,8 @@ async def _cancel(
         job.state, job.reason = "cancelled", WHILE_IT_RAN
         session.add(job)
         return Cancelled(cancelled=True, reason="it runs, and stops after the page that it is at")
+    if job.state == records.ACCEPTED:
+        return Cancelled(cancelled=False, reason="it has begun, and ends as it would have")
     return Cancelled(cancelled=False, reason=f"it has ended: {job.state}")
 
 
