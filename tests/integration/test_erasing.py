@@ -27,10 +27,10 @@ from bespoke_workers.database.tables import Batch, CompactionRound, Job
 from bespoke_workers.errors import Refused
 from bespoke_workers.keys import UNACKED
 from bespoke_workers.memories.exporting import Exporting as ExportingMemories
-from bespoke_workers.storage.places import Storage
+from bespoke_workers.storage.places import Place, Storage
 from bespoke_workers.users import erasure_rows
-from bespoke_workers.users.erasing import Erasing, Tools
-from bespoke_workers.users.erasure_files import Files
+from bespoke_workers.users.erasing import SLICE_SECONDS, Erasing, Tools
+from bespoke_workers.users.erasure_files import Files, Look
 from bespoke_workers.users.exporting import Exporting
 from tests.acceptance.everything import found, rows
 from tests.integration.memory_workers import contents, in_loop, opened, query, worker
@@ -182,8 +182,8 @@ async def test_one_that_another_has_ended_erases_no_files_of_the_new_beginning(
 
     async with erasing(database_url, tmp_path, broker_url) as eraser:
 
-        async def clear_after_the_other(files: Files, names: list[str]) -> Counter[str]:
-            found = await clear(files, names)
+        async def clear_after_the_other(files: Files, *page: Any) -> tuple[int, Counter[str]]:
+            found = await clear(files, *page)
             monkeypatch.setattr(Files, "clear", clear)
             await finish(eraser, other)
             exporting = Exporting(eraser._tools.database, storage)
@@ -364,6 +364,34 @@ async def test_bundles_of_several_lose_the_users_lines_and_are_whole(
     assert json.loads(gzip.decompress((folder / "both.jsonl.gz").read_bytes())) == lines[1]
     assert (erased.erased["files"], erased.erased["files_rewritten"]) == (2, 2)
     assert erased.unread_files == 1
+
+
+@in_loop
+async def test_each_slice_ends_after_the_file_at_which_its_time_is_up(
+    database_url: str, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "storage"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.jsonl").write_text(json.dumps({"user_id": ADA}) + "\n")
+    look, now = Files._look, [0.0]
+    looked: list[str] = []
+
+    def look_for_long(files: Files, place: Place) -> Look:
+        now[0] += SLICE_SECONDS * 2
+        looked.append(place.path[-7:])
+        return look(files, place)
+
+    monkeypatch.setattr(Files, "_look", look_for_long)
+    monkeypatch.setattr("bespoke_workers.users.quiet.monotonic", lambda: now[0])
+    async with erasing(database_url, tmp_path, broker_url) as eraser:
+        payload = EraseUser(user_id=ADA)
+        assert await eraser.erase(payload) is None
+        assert set(looked) == {"0.jsonl"}
+        assert await eraser.erase(payload) is None
+        assert set(looked) == {"0.jsonl", "1.jsonl"}
+        await finish(eraser, payload)
+    assert list(folder.iterdir()) == []
 
 
 @in_loop

@@ -36,7 +36,7 @@ SLICE_SECONDS: Final = 20.0
 WAIT_SECONDS: Final = 2.0
 """For which it waits for others: one of them may be behind it in its own worker's hands."""
 FILES_AT_ONCE: Final = 50
-"""Files after which it notes how far it is."""
+"""Files after which it notes how far it is, or fewer that take long."""
 ERASED: Final = "the user is erased; this job was not done"
 
 _log = structlog.get_logger("bespoke.users")
@@ -199,11 +199,11 @@ class Slice:
             self._step("looking into files", at, len(names))
             self._deadline.check()
             await self._check_on()
-            found = await self._files.clear(page)
+            done, found = await self._files.clear(page, self._deadline.is_over)
             unread = reached.unread + found.pop("unread_files", 0)
-            reached = Through(page[-1], unread)
+            reached = Through(page[done - 1], unread)
             await self._note(found, reached)
-            at += len(page)
+            at += done
         return reached.unread
 
     async def _check_on(self) -> None:

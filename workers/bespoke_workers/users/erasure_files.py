@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -65,12 +65,19 @@ class Files:
         with translated(self._storage.place("storage").url, "storage"):
             return await in_thread(self._storage.names)
 
-    async def clear(self, names: Iterable[str]) -> Counter[str]:
-        """Erase the user in these files, and return counts of what was done."""
+    async def clear(
+        self, names: Sequence[str], is_over: Callable[[], bool] = lambda: False
+    ) -> tuple[int, Counter[str]]:
+        """Erase the user in these files until the time is over, in one of them at least.
+
+        Returns in how many of them, and counts of what was done.
+        """
         found: Counter[str] = Counter()
-        for name in names:
+        for done, name in enumerate(names, start=1):
             found += await self._clear_one(name)
-        return found
+            if is_over():  # a large file takes as long as many small ones
+                return done, found
+        return len(names), found
 
     async def _clear_one(self, name: str) -> Counter[str]:
         if not self._folders.isdisjoint(name.split("/")[:-1]):

@@ -27,9 +27,13 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._at = monotonic() + seconds
 
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return monotonic() > self._at
+
     def check(self) -> None:
         """Raise NotYet once the time is up."""
-        if monotonic() > self._at:
+        if self.is_over():
             raise NotYet
 
     async def look_again(self) -> None:
