@@ -7,26 +7,39 @@ import asyncio
 import gzip
 import json
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from sqlalchemy import text
+from sqlalchemy import insert, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from bespoke_schemas import uuid7
 from bespoke_schemas.exports import EraseUser, ExportUser
 from bespoke_schemas.memories import Join, Leave, Store
-from bespoke_schemas.optimization import OptimizeUser
+from bespoke_schemas.optimization import OptimizeTier, OptimizeUser
+from bespoke_workers.database.tables import Job
 from bespoke_workers.keys import UNACKED
 from bespoke_workers.storage.places import Place, Storage
-from bespoke_workers.users import erasure_rows
+from bespoke_workers.users import erasure_messages, erasure_rows
 from bespoke_workers.users.erasing import SLICE_SECONDS
 from bespoke_workers.users.erasure_files import Files, Look
+from bespoke_workers.users.erasure_messages import Messages, connected
 from bespoke_workers.users.exporting import Exporting
-from tests.integration.memory_workers import contents, in_loop, opened, worker
+from tests.integration.memory_workers import contents, in_loop, opened, query, worker
 from tests.integration.optimizing import PROGRAM, working
-from tests.integration.test_erasing import ADA, SECRET, erasing, finish, live, message, search
+from tests.integration.test_erasing import (
+    ADA,
+    SECRET,
+    SUMMARY,
+    erasing,
+    finish,
+    live,
+    message,
+    search,
+)
 from tests.integration.test_once import until_a_session_waits
 
 
@@ -153,3 +166,53 @@ async def test_each_slice_ends_after_the_file_at_which_its_time_is_up(
         assert set(looked) == {"0.jsonl", "1.jsonl"}
         await finish(eraser, payload)
     assert list(folder.iterdir()) == []
+
+
+@in_loop
+async def test_a_result_that_named_two_names_neither(database_url: str) -> None:
+    errors = {"errors": {ADA: "why", "bob": "why", "eve": "so"}}
+    summary = {**SUMMARY, **errors}
+    without_bob = text("UPDATE job SET result = result #- '{errors,bob}'")
+    async with opened(database_url) as database, opened(database_url) as another:
+        async with database.transaction() as session:
+            kept = insert(Job).values(id=uuid7(), task=OptimizeTier.task, state="done")
+            await session.exec(kept.values(result=summary))
+
+        async def erase_names() -> None:
+            async with another.transaction() as session:
+                await erasure_rows._named(session, ADA)
+
+        async with database.engine.connect() as other:
+            await other.execute(without_bob)
+            erasing_names = asyncio.create_task(erase_names())
+            await until_a_session_waits(database)
+            await other.commit()
+        await erasing_names
+    (row,) = await query(database_url, "SELECT result FROM job")
+    assert row.result["errors"] == {"eve": "so"}
+
+
+@in_loop
+async def test_an_answer_that_named_two_names_neither(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = f"celery-task-meta-{uuid7()}"
+    without = erasure_messages._answer_without
+
+    def answer(*users: str) -> str:
+        return json.dumps({"result": {"task": "x", "result": {"errors": dict.fromkeys(users, "")}}})
+
+    with redis.Redis.from_url(broker_url) as client:
+
+        def without_meanwhile(*given: Any) -> bytes | None:
+            monkeypatch.setattr(erasure_messages, "_answer_without", without)
+            client.set(key, answer(ADA, "eve"), keepttl=True)  # as an erasure of bob does it
+            return without(*given)
+
+        monkeypatch.setattr(erasure_messages, "_answer_without", without_meanwhile)
+        client.set(key, answer(ADA, "bob", "eve"), ex=100)
+        async with connected(broker_url, broker_url) as (broker, results):
+            forgotten = await Messages(broker, results, ADA, ()).forget_answers(datetime.now(UTC))
+        assert json.loads(client.get(key) or b"") == json.loads(answer("eve"))
+        assert client.ttl(key) > 0
+    assert forgotten == 1

@@ -45,6 +45,13 @@ return found
 """
 """Return those of some answers, with their keys, in which one of some texts occurs."""
 
+REPLACE: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+return 1
+"""
+"""Replace an answer for the rest of its time, if it is still what was read."""
+
 
 @dataclass(frozen=True)
 class Carried:
@@ -142,15 +149,22 @@ class Messages:
         found = await self._results.eval(FILTER, len(keys), *keys, *marks, *self._forms)
         forgotten = 0
         for key, text in zip(found[::2], found[1::2], strict=True):
-            left = _answer_without(text, self._user_id, marks)
-            if left == text:
-                continue
-            if left is None:
-                if _is_answer_until(key, until):
-                    forgotten += int(await self._results.delete(key))
-            elif await self._results.set(key, left, xx=True, keepttl=True):
-                forgotten += 1
+            forgotten += await self._forget_one(key, text, marks, until)
         return forgotten
+
+    async def _forget_one(
+        self, key: bytes, text: bytes | None, marks: Sequence[str], until: datetime
+    ) -> int:
+        while text is not None:
+            left = _answer_without(text, self._user_id, marks)
+            if left == text or (left is None and not _is_answer_until(key, until)):
+                return 0
+            if left is None:
+                return int(await self._results.delete(key))
+            if await self._results.eval(REPLACE, 1, key, text, left):
+                return 1
+            text = await self._results.get(key)  # changed meanwhile, as by another user's erasure
+        return 0
 
     async def _listed(self, queue: str) -> AsyncIterator[bytes]:
         start = 0

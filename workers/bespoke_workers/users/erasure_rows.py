@@ -119,8 +119,9 @@ async def _named(session: AsyncSession, user_id: str) -> Counter[str]:
     sought = {"tasks": [OptimizeTier.task, Compact.task], "quoted": list(quoted(user_id))}
     found: Counter[str] = Counter()
     for row in (await connection.execute(sql.NAMING, sought)).all():
-        left = without(row.result, user_id)
-        if left == row.result:
+        held = (await connection.execute(sql.HOLD_RESULT, {"id": row.id})).first()
+        left = None if held is None else without(held.result, user_id)
+        if held is None or left == held.result:
             continue
         found["results_of_others"] += 1
         if left is GONE or not _is_result(row.task, left):

@@ -171,7 +171,7 @@ RELOAD = statement(
 
 NAMING = statement(
     """
-    SELECT named.id, named.task, named.result FROM (
+    SELECT named.id, named.task FROM (
         SELECT id, task, result FROM job WHERE user_id IS NULL AND task = ANY(:tasks)
         UNION ALL
         SELECT id, task, result FROM job WHERE starts_with(user_id, chr(31))
@@ -180,10 +180,14 @@ NAMING = statement(
         SELECT FROM unnest(:quoted) AS form
         WHERE strpos(CAST(named.result AS text), form) > 0
     )
+    ORDER BY named.id
     """,
     **_TYPES,
 )
 """Find the results of others' jobs that may name a user: of batches, rounds and shared spaces."""
+
+HOLD_RESULT = statement("SELECT result FROM job WHERE id = :id AND result IS NOT NULL FOR UPDATE")
+"""Read a result that nobody else changes: an erasure of another one whom it names may."""
 
 REWRITE = statement("UPDATE job SET result = CAST(:result AS jsonb) WHERE id = :id")
 """Write a result without what was the user's."""
