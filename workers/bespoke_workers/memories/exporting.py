@@ -76,7 +76,7 @@ async def _pages(
 ) -> AsyncGenerator[Sequence[Any], None]:
     """Yield pages of rows; whoever takes the next one has written the one before.
 
-    After the last one the file is held, which only its name is missing then.
+    After the last one the file is held until it has its name, which is all that it lacks then.
     """
     done = 0
     options = {"yield_per": ROWS_AT_ONCE}
