@@ -2,7 +2,9 @@
 
 import json
 import re
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -80,6 +82,12 @@ def test_the_default_home_is_absolute_wherever_a_worker_is_started(
         ("MAX_MEMORIES", "many", "valid integer"),
         ("MAX_MEMORIES", "0", "greater than or equal to 1"),
         ("MAX_AGE_DAYS", "-1", "greater than or equal to 1"),
+        ("MAX_AGE_DAYS", "1000000", "less than or equal to 36500"),
+        ("ARCHIVE_DAYS", "1000000", "less than or equal to 36500"),
+        ("JOB_RETENTION_DAYS", "1000000", "less than or equal to 36500"),
+        ("RUN_RETENTION_DAYS", "1000000", "less than or equal to 36500"),
+        ("RESULT_TTL_HOURS", "1000000", "less than or equal to 876000"),
+        ("OPTIMIZATION_SECONDS", "inf", "less than or equal to 1000000000"),
         ("LOW_ACCESS_THRESHOLD", "1.5", "less than or equal to 1"),
         ("SIMILARITY_THRESHOLD", "2", "less than or equal to 1"),
         ("DEDUP_GUARD", "perhaps", "valid boolean"),
@@ -214,6 +222,30 @@ def test_the_night_has_an_hour_and_a_minute(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("BESPOKE_NIGHTLY_AT", "23:05")
 
     assert settings.read().nightly == (23, 5)
+
+
+@pytest.mark.parametrize("clock", ["00:00", "00:01", "02:00", "12:00", "22:59", "23:59"])
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"])
+def test_each_day_has_its_night_however_late_its_work_or_wrong_a_clock(
+    monkeypatch: pytest.MonkeyPatch, clock: str, zone: str
+) -> None:
+    monkeypatch.setenv("BESPOKE_NIGHTLY_AT", clock)
+    monkeypatch.setenv("BESPOKE_TIMEZONE", zone)
+    found = settings.read()
+    hour, minute = found.nightly
+    begins = datetime(2026, 1, 1, hour, minute)  # noqa: DTZ001  # as the clocks there show it
+    nights = [(begins + timedelta(days=day)) for day in range(365)]
+
+    for night in nights:
+        for late in (timedelta(seconds=-1), timedelta(0), timedelta(hours=20)):
+            moment = (night + late).replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+            assert found.night(moment) == night.date()
+
+
+def test_the_night_of_the_default_is_the_date_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BESPOKE_TIMEZONE", "Pacific/Kiritimati")
+
+    assert settings.read().night(datetime(2026, 11, 20, 12, tzinfo=UTC)) == date(2026, 11, 21)
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ class Runtime:
             self.outbox,
             Defaults.from_settings(self.settings),
             utc_now,
-            self.settings.timezone,
+            self.settings.night,
         )
 
     @cached_property

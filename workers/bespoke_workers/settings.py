@@ -2,7 +2,7 @@
 
 import json
 import os
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +20,12 @@ REDIS_FORM = "redis://:password@host:6379/0"
 BROKER_SCHEMES = ("redis", "rediss")
 MLFLOW_SCHEMES = ("http", "https")
 SIGNING_KEY_LENGTH = 32  # characters; fewer could be guessed
+LONGEST_DAYS = 36_500  # a moment too long ago is no date, and each job would fail on it
+EARLY = timedelta(hours=2)
+"""A night begins so long before its hour: clocks differ, and change by an hour."""
+
+Days = Annotated[int, Field(ge=1, le=LONGEST_DAYS)]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
 
 
 class Settings(BaseSettings):
@@ -48,7 +54,7 @@ class Settings(BaseSettings):
     finetune_model: str | None = None  # that is fine-tuned; None: the one of ``lm``
     finetune_api_base: str | None = None  # None: ``lm_api_base``
     finetune_api_key: SecretStr | None = None  # None: ``lm_api_key``, if the server is the same
-    finetune_seconds: float = Field(default=86_400.0, gt=0)  # deadline of a run that fine-tunes
+    finetune_seconds: Seconds = 86_400.0  # deadline of a run that fine-tunes
     finetune_usd_per_million: float | None = Field(default=None, ge=0, le=1e6)  # trained tokens
     signing_key: SecretStr | None = None  # of whole programs
     allow_whole_programs: bool = False  # to load them, which runs code
@@ -57,7 +63,7 @@ class Settings(BaseSettings):
     timezone: str = "UTC"
 
     max_memories: int = Field(default=1000, ge=1)
-    max_age_days: int = Field(default=90, ge=1)
+    max_age_days: Days = 90
     low_access_threshold: float = Field(default=0.1, ge=0, le=1)
     dedup_guard: bool = True
     eviction: Literal["oldest", "redundant"] = "oldest"
@@ -67,19 +73,19 @@ class Settings(BaseSettings):
     policy_rollout: str | None = None  # preset:percentage of the users without one of their own
     index_cache_mib: int = Field(default=256, ge=1)  # per worker process
     program_cache: int = Field(default=256, ge=1)  # modules that for_user keeps, per process
-    result_ttl_hours: int = Field(default=24, ge=1)
+    result_ttl_hours: int = Field(default=24, ge=1, le=24 * LONGEST_DAYS)
     export_before_share: float | None = Field(default=None, ge=0, le=1)  # None: never
-    archive_days: int = Field(default=30, ge=1)
-    job_retention_days: int = Field(default=30, ge=1)
-    run_retention_days: int = Field(default=365, ge=1)  # of runs and batches that ended
+    archive_days: Days = 30
+    job_retention_days: Days = 30
+    run_retention_days: Days = 365  # of runs and batches that ended
     max_deliveries: int = Field(default=5, ge=1)  # then the job is parked
-    claim_timeout_s: float = Field(default=30.0, gt=0)  # a dead worker's messages return after it
+    claim_timeout_s: Seconds = 30.0  # a dead worker's messages return after it
     max_examples: int = Field(default=1000, ge=1)  # of one user and program
     reoptimize_every: int = Field(default=10, ge=0)  # new examples; 0: feedback never does
     reoptimize_minimum: int = Field(default=5, ge=1)  # examples there must be
-    lease_s: float = Field(default=60.0, gt=0)  # of an optimization, renewed every third of it
+    lease_s: Seconds = 60.0  # of an optimization, renewed every third of it
     tiers: str = "standard"  # or recommended, or a table of one's own as JSON
-    optimization_seconds: float = Field(default=3600.0, gt=0)  # deadline of one user's run
+    optimization_seconds: Seconds = 3600.0  # deadline of one user's run
     optimization_lm_calls: int | None = Field(default=None, ge=1)  # that one run may pay for
     optimization_tokens: int | None = Field(default=None, ge=1)  # asked and answered, of one run
     optimization_usd: float | None = Field(default=None, ge=0.0001)  # of one run
@@ -160,6 +166,15 @@ class Settings(BaseSettings):
         """Hour and minute of the nightly batches, in ``timezone``."""
         hour, _, minute = self.nightly_at.partition(":")
         return int(hour), int(minute)
+
+    def night(self, moment: datetime) -> date:
+        """Return the night to which a moment belongs, by the day on which its hour comes.
+
+        What is late belongs to the night it was meant for, after midnight too.
+        """
+        hour, minute = self.nightly
+        clock = moment.astimezone(ZoneInfo(self.timezone)).replace(tzinfo=None)
+        return (clock - timedelta(hours=hour, minutes=minute) + EARLY).date()
 
     @property
     def lease(self) -> timedelta:

@@ -7,10 +7,9 @@ for more than one user, and nothing is kept in a worker's memory.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
-from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Row
@@ -51,13 +50,13 @@ class Rounds:
         outbox: Outbox,
         default: Defaults,
         clock: Callable[[], datetime],
-        timezone: str = "UTC",
+        night: Callable[[datetime], date] = datetime.date,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._default = default
         self._clock = clock
-        self._zone = ZoneInfo(timezone)
+        self._night = night
 
     async def begin(self, payload: Compact) -> Compaction | None:
         """Begin a round; None, since the answer comes when it ends.
@@ -153,7 +152,7 @@ class Rounds:
 
         Raises Transient if the broker is away.
         """
-        tonight = self._clock().astimezone(self._zone).date()
+        tonight = self._night(self._clock())
         payload = Compact(id=uuid5(NIGHTS, tonight.isoformat()), age_only=True)
         try:
             self._outbox.enqueue(payload)

@@ -5,11 +5,10 @@ slices of some seconds the job goes back to the end of its queue.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Final
 from uuid import UUID, uuid5
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row, func, update
 from sqlalchemy.dialects.postgresql import insert
@@ -52,7 +51,7 @@ class Cleaning:
         self._database = database
         self._max_stored = settings.max_stored_programs
         self._outbox = outbox
-        self._zone = ZoneInfo(settings.timezone)
+        self._night = settings.night
         self._versions = versions
 
     async def clean_up(self, payload: Cleanup) -> CleanedUp | None:
@@ -80,7 +79,7 @@ class Cleaning:
 
         Raises Transient if the broker is away.
         """
-        tonight = datetime.now(self._zone).date()
+        tonight = self._night(datetime.now(UTC))
         self._send(Cleanup(id=uuid5(NIGHTS, tonight.isoformat())))
 
     def _send(self, payload: Cleanup) -> None:

@@ -7,10 +7,9 @@ stands for more than one user, and nothing is kept in a worker's memory.
 """
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import func, update
@@ -116,7 +115,7 @@ class Batches:
         Raises Transient if the broker is away.
         """
         modules.load(self._settings.programs)
-        tonight = datetime.now(ZoneInfo(self._settings.timezone)).date()
+        tonight = self._settings.night(datetime.now(UTC))
         for program in registry.names():
             payload = OptimizeTier(
                 program=program,
