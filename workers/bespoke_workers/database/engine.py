@@ -19,6 +19,10 @@ STATEMENT_TIMEOUT_MS = 60_000
 """No statement of a job may hang longer; long work is cut into pages."""
 
 _REFUSED = "BESPOKE_DATABASE_URL: the database refused the user or the password; correct them"
+_OTHER_SCHEMA = (
+    "the database has another version's schema; run `bespoke migrate`, or start workers of the "
+    "version that migrated it"
+)
 WRONG_SETTINGS = {
     "28P01": _REFUSED,
     "28000": _REFUSED,
@@ -26,8 +30,10 @@ WRONG_SETTINGS = {
         "BESPOKE_DATABASE_URL: no such database on that server; create it or correct the name"
     ),
     "42P01": "the database is not migrated; run `bespoke migrate`",
+    "42703": _OTHER_SCHEMA,
+    "42883": _OTHER_SCHEMA,
 }
-"""Wrong password, unknown user, unknown database, unknown table."""
+"""Wrong password, unknown user, unknown database; unknown table, column, function."""
 UNREACHABLE_STATES = frozenset({"57P03", "08001", "08004"})
 """The server starts or stops; the connection was not made, or was rejected."""
 TRANSIENT_STATES = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57014"})
@@ -163,6 +169,8 @@ def _translate(error: Exception) -> BespokeError | None:
         )
     if isinstance(cause, NoConnectionFree):
         return Transient("the database is slow: no connection to it became free in time")
+    if isinstance(cause, asyncpg.InvalidCachedStatementError):
+        return Transient("the database was migrated meanwhile")
     if sqlstate == ERASED:
         return Refused(
             "the user was erased after this job was made, or is being erased; "
