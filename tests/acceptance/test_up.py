@@ -46,6 +46,11 @@ def test_up_serves_jobs_and_leaves_nothing_running_after_ctrl_c(machine: dict[st
             _kill_a_worker(family)
             again = client.enqueue(memories.Store(user_id="ada", content="Lives in Turin"))
             assert again.result(SECONDS).count == 2
+            for name in ("postgres", "redis"):
+                _kill_a_server(Path(machine["BESPOKE_HOME"]) / name)
+            up.wait_for_log("Redis died and was started again", SECONDS)
+            after_all = client.enqueue(memories.Store(user_id="ada", content="Has a black cat"))
+            assert after_all.result(SECONDS).count == 3
         family += up.children()
         up.kill("SIGINT")
         assert up.wait(SECONDS) == 0
@@ -77,6 +82,11 @@ def _kill_a_worker(family: list[psutil.Process]) -> None:
     (main,) = (one for one in family if "-nmemories-1" in one.cmdline())
     main.kill()
     wait_until(lambda: not main.is_running() or main.status() == "zombie", "the worker is dead")
+
+
+def _kill_a_server(directory: Path) -> None:
+    pid, _ = json.loads((directory / "server.pid").read_text())
+    psutil.Process(pid).kill()
 
 
 def _bespoke(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -243,6 +245,35 @@ def test_a_second_start_finds_the_data_of_the_first(tmp_path: Path) -> None:
         assert stack.address == first
         assert sql(stack.postgres.url, "SELECT n FROM kept") == [(7,)]
         assert waiting(stack.redis.url) == [b"job"]
+
+
+def test_a_server_that_was_killed_is_started_again_where_it_was(tmp_path: Path) -> None:
+    with Stack(tmp_path, durable=False) as stack:
+        assert stack.revive() == []
+        before = stack.address
+        push(stack.redis.url, "job")
+        for pid in (stack.postgres.pid, stack.redis.pid):
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            wait_until_gone([psutil.Process(pid)])
+
+        assert stack.revive() == ["PostgreSQL", "Redis"]
+
+        assert stack.address == before
+        assert sql(stack.postgres.url, "SELECT 1") == [(1,)]
+        assert waiting(stack.redis.url) == [b"job"]
+        assert stack.revive() == []
+
+
+def test_a_server_whose_place_was_taken_meanwhile_is_told(tmp_path: Path) -> None:
+    with Stack(tmp_path, durable=False) as stack:
+        stack.redis.kill()
+        with socket.socket() as stranger:
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            stranger.bind(("127.0.0.1", urlsplit(stack.redis.url).port))
+            stranger.listen()
+            with pytest.raises(Misconfigured, match="another program has taken its port"):
+                stack.revive()
 
 
 def test_a_second_stack_in_the_same_home_is_refused_by_the_pid_of_the_first(

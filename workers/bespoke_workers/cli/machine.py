@@ -91,7 +91,8 @@ class Machine:
         """Start again what dies, until interrupted."""
         while True:
             time.sleep(LOOK_SECONDS)
-            for name in self._supervisor.revive():
+            servers = self._stack.revive() if self._stack is not None else []
+            for name in [*servers, *self._supervisor.revive()]:
                 self._tell(f"{name} died and was started again; its log tells why")
 
     def _servers(self, config: Settings) -> Stack | None:

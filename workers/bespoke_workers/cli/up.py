@@ -20,7 +20,7 @@ def up(concurrency: int, runs: int, flower: bool, beat: bool) -> None:
     CONCURRENCY processes do the jobs of memories, as many the other short jobs, and RUNS
     processes the optimizations and exports.
     Servers that BESPOKE_DATABASE_URL and BESPOKE_BROKER_URL name are used instead of local
-    ones. A worker that dies is started again.
+    ones. A worker that dies is started again, and so is a local server.
     """
     # SIGINT too: a shell that runs this in the background of a script has it ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

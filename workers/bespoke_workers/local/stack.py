@@ -10,6 +10,7 @@ from typing import Self
 
 import psutil
 
+from bespoke_workers.errors import Misconfigured
 from bespoke_workers.local.claim import Claim
 from bespoke_workers.local.directory import own_directory, write_private
 from bespoke_workers.local.postgres import LocalPostgres
@@ -58,6 +59,26 @@ class Stack:
         except BaseException:
             self.stop()
             raise
+
+    def revive(self) -> list[str]:
+        """Start a server again that has ended by itself, such as for want of memory.
+
+        Returns the names of those; the URLs are the same. Raises Misconfigured where one cannot be
+        started.
+        """
+        revived = []
+        if self.postgres.pid is None:
+            self.postgres.start()
+            revived.append("PostgreSQL")
+        if self.redis.pid is None:
+            before = self.redis.url
+            self.redis.start()
+            if self.redis.url != before:
+                raise Misconfigured(
+                    "Redis ended, and another program has taken its port: start the stack again"
+                )
+            revived.append("Redis")
+        return revived
 
     def stop(self) -> None:
         """Stop both; their data stays. Does nothing if they do not run."""
