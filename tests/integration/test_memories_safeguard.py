@@ -3,15 +3,16 @@
 import errno
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import pytest
 
-from bespoke_schemas import Payload
+from bespoke_schemas import Payload, uuid7
 from bespoke_schemas.memories import (
     Compact,
     Compaction,
@@ -56,7 +57,11 @@ JOBS: list[Payload[Any]] = [
 
 @asynccontextmanager
 async def safe(
-    url: str, storage: Path, share: float | None, policy: Policy = DEFAULT
+    url: str,
+    storage: Path,
+    share: float | None,
+    policy: Policy = DEFAULT,
+    clock: Callable[[], datetime] | None = None,
 ) -> AsyncIterator[Memories]:
     """Start what a worker has that exports before it removes more than a share."""
     async with opened(url) as database:
@@ -65,7 +70,7 @@ async def safe(
             LEXICAL,
             policy,
             IndexCache(CACHE_BYTES),
-            Clock(),
+            clock or Clock(),
             storage=Storage(storage.as_uri()),
             export_before_share=share,
         )
@@ -199,14 +204,20 @@ async def test_a_file_that_is_not_completed_leaves_no_trace(
     assert len(await rows(database_url)) == 20
 
 
+AT_NIGHT = uuid5(NAMESPACE_OID, "the id of a compaction at night tells no time")
+
+
+@pytest.mark.parametrize("job_id", [uuid7(), AT_NIGHT], ids=["asked for", "at night"])
 @in_loop
-async def test_files_go_when_the_archive_would(database_url: str, tmp_path: Path) -> None:
+async def test_files_go_when_the_archive_would(
+    database_url: str, tmp_path: Path, job_id: UUID
+) -> None:
     now = datetime.now(UTC)
     beside = tmp_path / "of-the-application.jsonl.gz"
-    async with safe(database_url, tmp_path, 0.5) as memories:
+    async with safe(database_url, tmp_path, 0.5, clock=lambda: now) as memories:
         await fill(memories, 20)
         await memories.set_policy(SetPolicy(user_id="ada", max_memories=5))
-        report = await memories.compact(Compact(user_id="ada"))
+        report = await memories.compact(Compact(id=job_id, user_id="ada"))
     assert report.exported_to is not None
     (written,) = (tmp_path / FOLDER).rglob("*.jsonl.gz")
     beside.write_bytes(b"")

@@ -29,6 +29,7 @@ class Archive:
     ) -> None:
         self.user_id = user_id
         self.run_id = run_id
+        self.now = now
         self._connection = connection
         self.run: Final = {"user_id": user_id, "run_id": run_id, "version": version, "now": now}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,9 @@ from bespoke_workers.storage.places import Storage
 EXPORT_SECONDS = 60.0
 """Then the job waits for a better moment: a little later it would be stopped for good."""
 FOLDER = "before-compaction"
+DAY = "%Y%m%d"
+UUID7 = 7
+"""The version of ids whose first 48 bits are milliseconds since the epoch."""
 _SETTING = "BESPOKE_EXPORT_BEFORE_SHARE"
 
 
@@ -54,9 +58,7 @@ class Safeguard:
     async def _exported(self, connection: Connection, archive: Archive) -> str:
         user_id, run_id = archive.user_id, archive.run_id
         try:
-            # The user's own folder, by a name that does not tell who it is.
-            name = f"{FOLDER}/{events.hashed(user_id)}/{run_id}.jsonl.gz"
-            place = self._storage.place(name)
+            place = self._storage.place(name_of(user_id, run_id, archive.now))
             async with asyncio.timeout(EXPORT_SECONDS):
                 pages = _pages(connection, user_id)
                 await write_records(self._storage, place, str(run_id), user_id, pages)
@@ -71,6 +73,16 @@ class Safeguard:
                 f"{_SETTING}: the export failed, so nothing is removed: {type(error).__name__}"
             ) from None
         return place.url
+
+
+def name_of(user_id: str, run_id: UUID, now: datetime) -> str:
+    """Return the name of the file before a job's compaction: the same at another delivery.
+
+    Where the job's id tells no time, as at night, the day is in the name.
+    """
+    day = "" if run_id.version == UUID7 else f"-{now.astimezone(UTC):{DAY}}"
+    # The user's own folder, by a name that does not tell who it is.
+    return f"{FOLDER}/{events.hashed(user_id)}/{run_id}{day}.jsonl.gz"
 
 
 async def _pages(connection: Connection, user_id: str) -> AsyncGenerator[Sequence[Any], None]:

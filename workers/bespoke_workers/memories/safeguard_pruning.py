@@ -4,12 +4,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from bespoke_workers.memories.safeguard import FOLDER
+from bespoke_workers.memories.safeguard import DAY, FOLDER, UUID7
 from bespoke_workers.storage.offload import in_thread
 from bespoke_workers.storage.places import Storage
 
-_UUID7 = 7  # the version whose first 48 bits are milliseconds since the epoch
 _TIME_SHIFT = 80
+_ID_LENGTH = 36
+_A_DAY = timedelta(days=1)  # it was at some time of the day, or no later than its end
 
 
 class SafeguardPruning:
@@ -35,10 +36,11 @@ def _asked_at(name: str) -> datetime | None:
 
     A listing of an object store need not have times, and to ask for each file's would take long.
     """
+    stem = name.rpartition("/")[2].partition(".")[0]
     try:
-        job_id = UUID(name.rpartition("/")[2].partition(".")[0])
+        job_id = UUID(stem[:_ID_LENGTH])
+        if job_id.version != UUID7:
+            return datetime.strptime(f"{stem[_ID_LENGTH:]}+0000", f"-{DAY}%z") + _A_DAY
     except ValueError:
-        return None
-    if job_id.version != _UUID7:
         return None
     return datetime.fromtimestamp((job_id.int >> _TIME_SHIFT) / 1000, UTC)
