@@ -1,9 +1,11 @@
 """Looking at one user's memories without leaving a trace: no access is counted."""
 
+from typing import Any
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.memories import FindSimilar, Found, Get, Got, Match, SpaceStats
@@ -66,17 +68,19 @@ class Inspecting:
                 return Found(matches=())
             sought = vector
             if payload.memory_id is not None:
-                sought = await self._vector(connection, payload.user_id, payload.memory_id, loaded)
+                row = await self._stored(connection, payload.user_id, payload.memory_id, loaded)
+                if row is None:
+                    return None  # what is there by now may be of another embedder
+                sought = None if row.embedding is None else _vector(row.embedding, loaded)
             if sought is None:
                 return Found(matches=())
             return await self._matches(connection, payload, loaded, sought)
 
-    async def _vector(
+    async def _stored(
         self, connection: AsyncConnection, user_id: str, memory_id: UUID, loaded: Loaded
-    ) -> NDArray[np.float32] | None:
-        parameters = {"user_id": user_id, "id": memory_id}
-        stored = (await connection.execute(looks.READ_EMBEDDING, parameters)).scalar()
-        return None if stored is None else from_bytes(stored, loaded.space.dim).astype(np.float32)
+    ) -> Row[Any] | None:
+        parameters = {"user_id": user_id, "id": memory_id, "version": loaded.space.version}
+        return (await connection.execute(looks.READ_EMBEDDING, parameters)).first()
 
     async def _matches(
         self,
@@ -109,3 +113,7 @@ class Inspecting:
             threshold = loaded.space.policy.threshold(self._embedder.threshold)
         nearest = loaded.index.nearest(vector, payload.limit, lambda one: one != payload.memory_id)
         return at_least(nearest, threshold)
+
+
+def _vector(stored: bytes, loaded: Loaded) -> NDArray[np.float32]:
+    return from_bytes(stored, loaded.space.dim).astype(np.float32)

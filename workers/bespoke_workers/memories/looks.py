@@ -12,9 +12,15 @@ READ_UNCHANGED = statement(f"""
 """Read some of a user's memories, and none of them if the version has moved."""
 
 READ_EMBEDDING = statement("""
-    SELECT embedding FROM memory WHERE user_id = :user_id AND id = :id
+    SELECT (SELECT embedding FROM memory WHERE user_id = :user_id AND id = :id) AS embedding
+    FROM memory_space WHERE user_id = :user_id AND version = :version
 """)
-"""Read the vector of one memory."""
+"""Read the vector of one memory, null if there is none; no row if the version has moved."""
+
+IS_AT = statement("""
+    SELECT true FROM memory_space WHERE user_id = :user_id AND version = :version
+""")
+"""Tell whether a space is at a version still."""
 
 READ_EMBEDDINGS = statement("""
     SELECT array_agg(id) AS ids, string_agg(embedding, '') AS embeddings FROM memory

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_schemas.memories import Counted, Found, List, Listed, Match, Search
 from bespoke_workers.database.engine import Database
-from bespoke_workers.memories import statements
+from bespoke_workers.memories import looks, statements
 from bespoke_workers.memories.answers import at_least, containing, memory_of
 from bespoke_workers.memories.embedding import Embedder
 from bespoke_workers.memories.index import Hit
@@ -84,7 +84,10 @@ class Reading:
                 return Found(matches=())
             hits = await self._hits(connection, loaded, payload, query)
             if not hits:
-                return Found(matches=())
+                # What was selected after the index was loaded may be in the place of what it shows.
+                at = {"user_id": payload.user_id, "version": loaded.space.version}
+                is_at = (await connection.execute(looks.IS_AT, at)).first() is not None
+                return Found(matches=()) if is_at else None
             rows = await self._accessed(connection, payload.user_id, loaded, hits)
         if rows is None:
             return None
