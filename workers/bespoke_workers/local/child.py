@@ -14,6 +14,7 @@ import psutil
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.local.account import Account, run_as
 from bespoke_workers.local.claim import Claim
+from bespoke_workers.local.interruption import deferred
 from bespoke_workers.local.tether import Tether
 
 GENTLE_SECONDS = 15.0  # a fast shutdown writes a checkpoint first
@@ -72,7 +73,7 @@ class Child:
         `environment` None means this process's own; `directory` is the working directory, by
         default one that a server's account is surely allowed into.
         """
-        with self._open_log() as log:
+        with self._open_log() as log, deferred():
             self._server = subprocess.Popen(  # noqa: S603 - a path of ours, no shell
                 command,
                 stdin=subprocess.DEVNULL,
@@ -83,10 +84,10 @@ class Child:
                 env=environment,
                 **run_as(account),
             )
-        pid = self._server.pid
-        self._tether = Tether(pid, self._gentle, self._firm)
-        with contextlib.suppress(psutil.NoSuchProcess):  # wait_until says why it ended
-            self._record.write_text(json.dumps([pid, psutil.Process(pid).create_time()]))
+            pid = self._server.pid
+            self._tether = Tether(pid, self._gentle, self._firm)
+            with contextlib.suppress(psutil.NoSuchProcess):  # wait_until says why it ended
+                self._record.write_text(json.dumps([pid, psutil.Process(pid).create_time()]))
 
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait for `ready`; raises Misconfigured with the log's last line if it never is."""
