@@ -1,6 +1,6 @@
 """Compaction in the background: asked for through the outbox, and bounded all the same."""
 
-from bespoke_schemas.memories import Compact, Search
+from bespoke_schemas.memories import Compact, Delete, Search
 from bespoke_workers.memories.deferral import ASK_AGAIN_EVERY, hard_cap
 from bespoke_workers.memories.policy import Policy
 from tests.integration.memory_workers import assert_accounted_for, contents, in_loop, query, worker
@@ -84,6 +84,22 @@ async def test_what_a_search_made_due_is_asked_for_and_looked_at_once(database_u
         assert asked(outbox) == [compact]
         (space,) = await query(database_url, "SELECT * FROM memory_space")
         assert (space.count, space.relevance_check_at) == (46, 50)
+
+
+@in_loop
+async def test_a_compaction_that_came_too_late_to_be_due_is_asked_for_anew(
+    database_url: str,
+) -> None:
+    outbox = RecordingOutbox()
+    async with worker(database_url, WAITING, outbox=outbox) as memories:
+        (*_, last) = await fill(memories, 81)
+        (compact,) = asked(outbox)
+        await memories.delete(Delete(user_id="ada", memory_id=last.memory_id))
+        assert (await memories.compact(compact)).total_compacted == 0
+        outbox.enqueued.clear()
+        await fill(memories, 1, start=81)
+        (anew,) = asked(outbox)
+        assert (await memories.compact(anew)).total_compacted == 17
 
 
 @in_loop

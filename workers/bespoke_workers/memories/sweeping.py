@@ -15,7 +15,7 @@ from bespoke_schemas.memories import Compact, Compaction
 from bespoke_workers.database.direct import Connection
 from bespoke_workers.database.engine import Database
 from bespoke_workers.errors import Refused
-from bespoke_workers.memories import plan, statements
+from bespoke_workers.memories import deferral, plan, statements
 from bespoke_workers.memories.archive import Archive
 from bespoke_workers.memories.compactor import NOTHING, Compacted, standings
 from bespoke_workers.memories.defaults import Defaults
@@ -96,8 +96,10 @@ class Sweeping:
         space, report = await self._carried_out(
             connection, payload, loaded.space, planned, now, pairing
         )
-        if not planned.removed and space.is_compaction_due(now):
-            space = space.next_version().after_compaction(planned)  # it need not be asked for again
+        is_asked_for = payload.id == deferral.job_id(user_id, space)
+        if not planned.removed and (is_asked_for or space.is_compaction_due(now)):
+            # This one need not be asked for again, and the next one is another job.
+            space = space.next_version().after_compaction(planned)
         return Compacted(space, planned.removed, report, (perf_counter() - started) * 1000)
 
     async def _carried_out(
