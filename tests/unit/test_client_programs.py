@@ -336,7 +336,7 @@ class Support(dspy.Module):
 
 client = RecordingClient()
 client.answer(programs.LoadActive, programs.Loaded(version=None))
-served = programs.Programs(client, register={"support": Support})
+served = programs.Programs(client, register={"support": Support}, timeout=60)
 for _ in range(3):
     served.for_user("support", "ada")
 child = os.fork()
