@@ -105,7 +105,7 @@ class List(Payload[Listed], queue=Queue.PROGRAMS):
     user_id: UserId
     program: Name
     limit: int = Field(default=100, ge=1, le=1000)
-    after: int | None = Field(default=None, ge=0)
+    after: int | None = Field(default=None, ge=0, le=2**63 - 1)
 
 
 class LearnerStats(Result):

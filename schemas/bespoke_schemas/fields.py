@@ -11,6 +11,7 @@ CONTENT_LIMIT = 32_768  # characters; longer texts are documents, not memories
 METADATA_LIMIT = 65_536  # characters of JSON
 STATE_LIMIT = 8_388_608  # characters of JSON; a state with hundreds of long demos fits
 NAME_LIMIT = 100  # characters
+COUNT_LIMIT = 2**31 - 1  # rows; what PostgreSQL's integer holds
 SHARED = "\x1f"
 """Stands before the name of a shared space where else a user's id stands."""
 TAG_LIMIT = 50  # tags of one row
@@ -94,3 +95,5 @@ Fields = Annotated[dict[Name, JsonValue], Field(min_length=1), _storable_json(ME
 State = Annotated[dict[str, JsonValue], _storable_json(STATE_LIMIT)]
 Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 Text = Annotated[str, Field(max_length=CONTENT_LIMIT), _TEXT]
+Offset = Annotated[int, Field(ge=0, le=COUNT_LIMIT)]
+"""How many rows of a listing are before its page."""

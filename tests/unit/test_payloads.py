@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -144,6 +145,28 @@ def test_a_payload_knows_whom_it_is_about() -> None:
     assert memories.Count(user_id="ada").subject() == "ada"
     assert bespoke_schemas.programs.Load(program_id=uuid4()).subject() is None
     assert optimization.OptimizeTier(program="support", tier="basic").subject() is None
+
+
+@EACH
+def test_a_whole_number_is_at_most_what_the_database_holds(kind: type[Payload[Any]]) -> None:
+    unbounded = [*_unbounded(kind.model_json_schema())]
+    if kind is memories.SetPolicy:  # refused by the worker, which knows what a policy allows
+        unbounded.remove("Max Memories")
+        unbounded.remove("Max Age Days")
+    assert unbounded == []
+
+
+def _unbounded(schema: Any, title: str = "") -> Iterator[str]:
+    """Yield the titles of the fields whose whole numbers have no maximum."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from _unbounded(one, title)
+    if isinstance(schema, dict):
+        title = schema.get("title", title)
+        if schema.get("type") == "integer" and schema.get("maximum", 2**63) >= 2**63:
+            yield title
+        for one in schema.values():
+            yield from _unbounded(one, title)
 
 
 def test_a_payload_must_say_what_it_answers() -> None:

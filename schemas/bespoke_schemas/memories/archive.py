@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from bespoke_schemas.fields import Moment, Name
+from bespoke_schemas.fields import Moment, Name, Offset
 from bespoke_schemas.memories.reading import Memory
 from bespoke_schemas.memories.sharing import InSpace
 from bespoke_schemas.payload import Result
@@ -45,7 +45,7 @@ class ListArchived(InSpace[ArchivedListed], queue=Queue.READS):
     reason: Name | None = None
     since: Moment | None = None
     limit: int = Field(default=100, ge=1, le=1000)
-    offset: int = Field(default=0, ge=0)
+    offset: Offset = 0
 
 
 class Skipped(Result):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from bespoke_schemas.fields import Moment, Name, OwnerId
+from bespoke_schemas.fields import Moment, Name, Offset, OwnerId
 from bespoke_schemas.memories.sharing import InSpace, shared_owner
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
@@ -112,4 +112,4 @@ class ListCompactions(InSpace[Compactions], queue=Queue.READS):
     """List the compactions of a user's memories, newest first."""
 
     limit: int = Field(default=100, ge=1, le=1000)
-    offset: int = Field(default=0, ge=0)
+    offset: Offset = 0

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
-from bespoke_schemas.fields import Content, Metadata, Moment, Name, Tags, Text
+from bespoke_schemas.fields import Content, Metadata, Moment, Name, Offset, Tags, Text
 from bespoke_schemas.memories.sharing import InSpace
 from bespoke_schemas.payload import Result
 from bespoke_schemas.queues import Queue
@@ -67,7 +67,7 @@ class List(InSpace[Listed], queue=Queue.READS):
     kind: Name | None = None
     text: Text | None = None
     limit: int = Field(default=100, ge=1, le=1000)
-    offset: int = Field(default=0, ge=0)
+    offset: Offset = 0
 
 
 class Counted(Result):

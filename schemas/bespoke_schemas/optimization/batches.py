@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from bespoke_schemas.fields import Name
+from bespoke_schemas.fields import COUNT_LIMIT, Name
 from bespoke_schemas.optimization.users import Tier
 from bespoke_schemas.payload import Payload, Result
 from bespoke_schemas.queues import Queue
@@ -52,7 +52,7 @@ class OptimizeTier(Payload[BatchSummary], queue=Queue.OPTIMIZATION):
     program: Name
     tier: Tier
     max_concurrent: int = Field(default=4, ge=1, le=1000)
-    min_new_examples: int = Field(default=1, ge=0)
+    min_new_examples: int = Field(default=1, ge=0, le=COUNT_LIMIT)
     night: date | None = None
     max_lm_calls: int | None = Field(default=None, ge=1, le=10**12)
     max_usd: float | None = Field(default=None, ge=0.0001, le=1e9)
@@ -84,4 +84,4 @@ class OptimizeAll(Payload[BatchesBegun], queue=Queue.OPTIMIZATION):
 
     program: Name
     max_concurrent: int = Field(default=4, ge=1, le=1000)
-    min_new_examples: int = Field(default=1, ge=0)
+    min_new_examples: int = Field(default=1, ge=0, le=COUNT_LIMIT)
