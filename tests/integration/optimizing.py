@@ -64,6 +64,7 @@ class RecordingOutbox:
     unanswered: set[UUID] = field(default_factory=set)
     rounds: list[UUID] = field(default_factory=list)
     calls_for_reembedding: int = 0
+    calls_for_pruning: int = 0
     told: list[tuple[UUID, Progress]] = field(default_factory=list)
     succeeded: dict[UUID, Result] = field(default_factory=dict)
     failed: dict[UUID, Exception] = field(default_factory=dict)
@@ -85,6 +86,9 @@ class RecordingOutbox:
 
     def reembed(self) -> None:
         self.calls_for_reembedding += 1
+
+    def prune(self) -> None:
+        self.calls_for_pruning += 1
 
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
         self.told.append((job_id, progress))

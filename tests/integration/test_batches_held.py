@@ -29,6 +29,7 @@ from bespoke_workers.optimization.batches.pausing import Pausing
 from examples.support_desk.standin_lm import StandinLM
 from tests.integration.memory_workers import in_loop
 from tests.integration.optimizing import PROGRAM, Worker, working
+from tests.nodes.waiting import SECONDS
 
 
 @asynccontextmanager
@@ -281,11 +282,11 @@ async def test_runs_and_batches_are_kept_for_a_year_by_themselves(
         age = "finished_at = finished_at - interval '364 days'"
         await worker.execute(f"UPDATE optimization_job SET {age} WHERE batch_id = :id", id=old.id)
         await worker.execute(f"UPDATE batch SET {age} WHERE id = :id", id=old.id)
-        await prune()
+        assert await prune(SECONDS)
         assert len(await worker.states()) == 9
         age = "finished_at = finished_at - interval '2 days'"
         await worker.execute(f"UPDATE optimization_job SET {age} WHERE batch_id = :id", id=old.id)
         await worker.execute(f"UPDATE batch SET {age} WHERE id = :id", id=old.id)
-        await prune()
+        assert await prune(SECONDS)
         assert set(await worker.execute("SELECT id FROM batch")) == {recent.id, open_.id}
         assert len(await worker.states()) == 6

@@ -17,6 +17,7 @@ from bespoke_workers.memories.store import Memories
 from bespoke_workers.settings import Settings
 from tests.integration.memory_workers import in_loop, opened, query, worker
 from tests.integration.test_once import until_a_session_waits
+from tests.nodes.waiting import SECONDS
 
 NOW = datetime.now(UTC)
 
@@ -111,7 +112,7 @@ async def test_an_old_fence_that_is_put_up_again_meanwhile_stays(database_url: s
         async with database.engine.connect() as other:
             await other.execute(anew)
             async with opened(database_url) as pruned:
-                pruning = asyncio.create_task(Retention(pruned, Settings()).prune())
+                pruning = asyncio.create_task(Retention(pruned, Settings()).prune(SECONDS))
                 await until_a_session_waits(database)
                 await other.commit()
                 await pruning

@@ -19,6 +19,7 @@ from bespoke_workers.errors import Parked
 from bespoke_workers.settings import Settings
 from tests.integration.databases import opened, rows
 from tests.integration.test_once import until_a_session_waits
+from tests.nodes.waiting import SECONDS
 
 SECRET = "sleeps badly"
 MANY = """INSERT INTO job (id, task, user_id, state, finished_at)
@@ -209,7 +210,7 @@ def test_old_records_go_page_by_page(database_url: str, monkeypatch: pytest.Monk
                 await (await session.connection()).execute(text(aged))
             async with database.engine.connect() as other:
                 await other.execute(hold, {"id": old[-1]})
-                pruning = asyncio.create_task(Retention(database, Settings()).prune())
+                pruning = asyncio.create_task(Retention(database, Settings()).prune(SECONDS))
                 await until_a_session_waits(database)
                 left = await rows(database, "SELECT id FROM job")
                 await other.rollback()

@@ -17,8 +17,12 @@ from bespoke_workers.memories import pruning
 from bespoke_workers.memories.policy import Policy
 from bespoke_workers.memories.pruning import Pruning
 from bespoke_workers.observe import events
+from tests.integration.databases import rows
 from tests.integration.memory_workers import Clock, in_loop, opened, query, remember, worker
 from tests.integration.test_memories_compaction import SMALL, fill, word
+from tests.nodes.waiting import SECONDS
+
+COUNT = "SELECT count(*) FROM memory_archive"
 
 
 @in_loop
@@ -36,7 +40,7 @@ async def test_an_index_that_slept_through_removal_and_pruning_answers_right(
         assert len((await asleep.search(search)).matches) == 3
         await memories.delete(Delete(user_id="ada", memory_id=stored[0].memory_id))
         clock.now += timedelta(days=31)
-        assert await Pruning(database, clock, 30, 30).prune() == 1
+        assert await Pruning(database, clock, 30, 30).prune(SECONDS)
         await memories.delete(Delete(user_id="ada", memory_id=stored[1].memory_id))
         for each in (asleep, memories):
             found = (await each.search(search)).matches
@@ -60,7 +64,9 @@ async def test_the_archive_is_pruned_in_pages_to_the_second(
         removed_at = (await query(database_url, "SELECT removed_at FROM memory_archive"))[0][0]
         for seconds, pruned, runs in ((0, 0, 1), (1, 5, 0)):
             clock.now = removed_at + timedelta(days=30, seconds=seconds - 1)
-            assert await Pruning(here, clock, 30, 30).prune() == pruned
+            archived = await rows(here, COUNT)
+            assert await Pruning(here, clock, 30, 30).prune(SECONDS)
+            assert await rows(here, COUNT) == [(archived[0][0] - pruned,)]
             listed = await memories.list_compactions(ListCompactions(user_id="ada"))
             assert (listed.total, listed.removed_total) == (runs, 5 * runs)
         restored = await memories.restore(Restore(user_id="ada", run_id=last.memory_id))

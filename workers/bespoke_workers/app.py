@@ -27,6 +27,7 @@ from bespoke_workers import orphans, revoking, settings
 from bespoke_workers import progress as progress_of_jobs  # CeleryOutbox has a method `progress`
 from bespoke_workers.configuration import (
     GO_ON,
+    PRUNE,
     REEMBED,
     REEMBED_EVERY_SECONDS,
     RUN_OPTIMIZATION,
@@ -155,6 +156,11 @@ class CeleryOutbox:
         """Ask for more spaces to be embedded anew, unless the broker is away."""
         with suppress(OperationalError):
             celery.send_task(REEMBED, queue=str(Queue.UPKEEP), expires=REEMBED_EVERY_SECONDS)
+
+    def prune(self) -> None:
+        """Ask for more old records to be deleted, unless the broker is away."""
+        with suppress(OperationalError):
+            celery.send_task(PRUNE, queue=str(Queue.UPKEEP), ignore_result=True)
 
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
         """Store the progress where the client watches, unless the job's end is there."""

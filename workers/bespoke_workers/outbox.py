@@ -40,6 +40,9 @@ class Outbox(Protocol):
     def reembed(self) -> None:
         """Ask for more spaces to be embedded anew; where that is lost, beat asks again."""
 
+    def prune(self) -> None:
+        """Ask for more old records to be deleted; where that is lost, the next night asks."""
+
     def progress(self, job_id: UUID, task: str, progress: Progress) -> None:
         """Tell whoever watches a job how far it is."""
 

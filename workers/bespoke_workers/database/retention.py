@@ -1,6 +1,7 @@
 """How long the records of jobs, runs and batches are kept."""
 
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, delete, exists
@@ -25,20 +26,31 @@ class Retention:
         self._keep = timedelta(days=settings.job_retention_days)
         self._keep_runs = timedelta(days=settings.run_retention_days)
 
-    async def prune(self) -> None:
-        """Delete what is older than ``job_retention_days``, runs than ``run_retention_days``."""
-        before = datetime.now(UTC) - self._keep
-        await self._prune(Job, col(Job.id), col(Job.finished_at) < before)
-        await self._prune(Delivery, col(Delivery.job_id), col(Delivery.last_at) < before)
-        await self._prune(Erasure, col(Erasure.subject), col(Erasure.ended_at) < before)
-        runs_before = datetime.now(UTC) - self._keep_runs
-        runs = col(OptimizationJob.finished_at) < runs_before
-        await self._prune(OptimizationJob, col(OptimizationJob.id), runs)
-        left = exists().where(col(OptimizationJob.batch_id) == col(Batch.id))
-        await self._prune(Batch, col(Batch.id), col(Batch.finished_at) < runs_before, ~left)
+    async def prune(self, seconds: float) -> bool:
+        """Delete what is older than ``job_retention_days``, runs than ``run_retention_days``.
 
-    async def _prune(self, table: type[SQLModel], key: Any, *due: ColumnElement[bool]) -> None:
-        """Delete what the conditions say, a page in each transaction."""
+        Returns whether that was all; False where ``seconds`` were too few, and some are left.
+        """
+        now, until = datetime.now(UTC), monotonic() + seconds
+        before, runs_before = now - self._keep, now - self._keep_runs
+        runs = col(OptimizationJob.finished_at) < runs_before
+        left = exists().where(col(OptimizationJob.batch_id) == col(Batch.id))
+        done = [
+            await self._prune(until, table, key, *due)
+            for table, key, *due in (
+                (Job, col(Job.id), col(Job.finished_at) < before),
+                (Delivery, col(Delivery.job_id), col(Delivery.last_at) < before),
+                (Erasure, col(Erasure.subject), col(Erasure.ended_at) < before),
+                (OptimizationJob, col(OptimizationJob.id), runs),
+                (Batch, col(Batch.id), col(Batch.finished_at) < runs_before, ~left),
+            )
+        ]
+        return all(done)
+
+    async def _prune(
+        self, until: float, table: type[SQLModel], key: Any, *due: ColumnElement[bool]
+    ) -> bool:
+        """Delete what the conditions say, a page in each transaction; at least one."""
         page = select(key).where(*due).limit(PAGE)
         # Said twice: a row that is due no more, such as of an erasure begun anew, stays.
         deleting = delete(table).where(key.in_(page), *due)
@@ -46,4 +58,6 @@ class Retention:
             async with self._database.transaction() as session:
                 deleted = await session.exec(deleting)
             if deleted.rowcount < PAGE:
-                return
+                return True
+            if monotonic() > until:
+                return False

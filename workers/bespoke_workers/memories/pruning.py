@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from time import monotonic
 
+from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bespoke_workers.database.engine import Database
 from bespoke_workers.memories import pruning_statements
 
 PAGE = 1_000
-PAGES = 200
-"""What is left after so many pages waits for the next night."""
 
 
 class Pruning:
@@ -25,22 +25,35 @@ class Pruning:
         self._archive = timedelta(days=archive_days)
         self._jobs = timedelta(days=job_days)
 
-    async def prune(self) -> int:
-        """Delete page by page; return how many archived memories that were."""
-        now, pruned = self._clock(), 0
-        for _ in range(PAGES):
-            async with self._database.transaction() as session:
-                page = await _page(await session.connection(), now - self._archive)
-            pruned += page
-            if not page:
-                break
+    async def prune(self, seconds: float) -> bool:
+        """Delete page by page.
+
+        Returns whether that was all; False where ``seconds`` were too few, and some are left.
+        """
+        now, until = self._clock(), monotonic() + seconds
+        kept, jobs_kept = now - self._archive, now - self._jobs
+        while await self._page(kept):
+            if monotonic() > until:
+                return False
+        for statement, before in (
+            (pruning_statements.RUNS, kept),
+            (pruning_statements.PARTS, jobs_kept),
+            (pruning_statements.ROUNDS, jobs_kept),
+        ):
+            while await self._deleted(statement, before) == PAGE:
+                if monotonic() > until:
+                    return False
+        return True
+
+    async def _page(self, before: datetime) -> int:
         async with self._database.transaction() as session:
-            connection = await session.connection()
-            await connection.execute(pruning_statements.RUNS, {"before": now - self._archive})
-            before = {"before": now - self._jobs}
-            await connection.execute(pruning_statements.PARTS, before)
-            await connection.execute(pruning_statements.ROUNDS, before)
-        return pruned
+            return await _page(await session.connection(), before)
+
+    async def _deleted(self, statement: TextClause, before: datetime) -> int:
+        page = {"before": before, "limit": PAGE}
+        async with self._database.transaction() as session:
+            deleted = await (await session.connection()).execute(statement, page)
+        return deleted.rowcount
 
 
 async def _page(connection: AsyncConnection, before: datetime) -> int:

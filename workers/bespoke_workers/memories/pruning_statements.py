@@ -37,17 +37,24 @@ They were the list of changes that cached indexes follow: one that is older load
 """
 
 RUNS = statement("""
-    DELETE FROM compaction_run WHERE at < :before
+    DELETE FROM compaction_run WHERE id IN (
+        SELECT id FROM compaction_run WHERE at < :before LIMIT :limit
+    )
 """)
-"""Delete the reports of compactions whose memories are no longer in the archive."""
+"""Delete a page of the reports of compactions whose memories are no longer in the archive."""
 
 PARTS = statement("""
-    DELETE FROM compaction_part USING compaction_round AS r
-    WHERE r.id = round_id AND r.finished_at < :before
+    DELETE FROM compaction_part WHERE (round_id, user_id) IN (
+        SELECT part.round_id, part.user_id FROM compaction_part AS part
+        JOIN compaction_round AS round ON round.id = part.round_id
+        WHERE round.finished_at < :before LIMIT :limit
+    )
 """)
-"""Delete the parts of old rounds."""
+"""Delete a page of the parts of old rounds."""
 
 ROUNDS = statement("""
-    DELETE FROM compaction_round WHERE finished_at < :before
+    DELETE FROM compaction_round WHERE id IN (
+        SELECT id FROM compaction_round WHERE finished_at < :before LIMIT :limit
+    )
 """)
-"""Delete old rounds."""
+"""Delete a page of old rounds."""

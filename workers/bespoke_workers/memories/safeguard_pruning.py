@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from uuid import UUID
 
 from bespoke_workers.memories.safeguard import DAY, FOLDER, UUID7
@@ -21,14 +22,20 @@ class SafeguardPruning:
         self._clock = clock
         self._kept = timedelta(days=archive_days)
 
-    async def prune(self) -> int:
-        """Remove what is too old; return how many files that were."""
-        before = self._clock() - self._kept
+    async def prune(self, seconds: float) -> bool:
+        """Remove what is too old.
+
+        Returns whether that was all; False where ``seconds`` were too few, and some are left.
+        """
+        before, until = self._clock() - self._kept, monotonic() + seconds
         names = await in_thread(self._storage.names, FOLDER)
-        old = [name for name in names if (at := _asked_at(name)) is not None and at < before]
-        for name in old:
-            await in_thread(self._storage.remove, name)
-        return len(old)
+        for name in names:
+            asked_at = _asked_at(name)
+            if asked_at is not None and asked_at < before:
+                await in_thread(self._storage.remove, name)
+                if monotonic() > until:
+                    return False
+        return True
 
 
 def _asked_at(name: str) -> datetime | None:

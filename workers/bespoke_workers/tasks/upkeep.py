@@ -16,6 +16,9 @@ from bespoke_workers.configuration import (
 )
 from bespoke_workers.runtime import Runtime
 
+PRUNE_SECONDS = 30.0
+"""Of each kind of old records; the task is a short one, and what is left is for the next."""
+
 
 @internal(NIGHTLY_TIER)
 async def nightly_tier(this: Runtime, tier: str) -> None:
@@ -51,9 +54,9 @@ async def go_on(this: Runtime, round_id: str) -> None:
 @internal(PRUNE)
 async def prune(this: Runtime) -> None:
     """Delete the records of jobs, and what was archived or exported, after their retention."""
-    await this.retention.prune()
-    await this.pruning.prune()
-    await this.safeguard_pruning.prune()
+    kinds = (this.retention, this.pruning, this.safeguard_pruning)
+    if not all([await kind.prune(PRUNE_SECONDS) for kind in kinds]):
+        this.outbox.prune()
 
 
 @internal(REEMBED)
