@@ -86,6 +86,7 @@ def configuration(config: settings.Settings) -> dict[str, Any]:
         "timezone": config.timezone,
         "imports": [f"bespoke_workers.tasks.{name}" for name in TASK_MODULES],
         "beat_schedule": beat_entries(config),
+        "beat_scheduler": "bespoke_workers.schedule:Schedule",
         "beat_schedule_filename": str(config.home / "beat-schedule"),
     }
 
