@@ -8,6 +8,9 @@ import redis
 from kombu import Connection
 from pydantic import SecretStr
 
+from bespoke_schemas import memories
+from bespoke_workers.cli import preflight, status
+from bespoke_workers.cli.asking import unserved
 from bespoke_workers.cli.status import held, look
 from bespoke_workers.configuration import configuration
 from bespoke_workers.keys import UNACKED
@@ -57,3 +60,19 @@ def test_a_sign_of_life_that_is_too_old_is_none(
             client.zadd(f"{UNACKED}_index", {receipt: seconds - config.claim_timeout_s - 5})
         assert held(config) == set()
     in_hand.ack()
+
+
+def test_a_redis_that_goes_away_while_it_is_looked_at_is_told(
+    config: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert preflight.problems(config) == []
+    gone = config.model_copy(update={"broker_url": SecretStr("redis://127.0.0.1:1/0")})
+    monkeypatch.setattr(preflight, "problems", lambda _: [])  # it was there a moment ago
+
+    seen = look(gone)
+
+    assert not seen.ok
+    (problem,) = seen.problems
+    assert problem.startswith("BESPOKE_BROKER_URL: Redis went away meanwhile (")
+    monkeypatch.setattr(status, "consumed", lambda _: {})
+    assert unserved(memories.Count(user_id="ada"), gone) == []

@@ -7,6 +7,7 @@ its result backend. Celery is imported by the functions: it takes most of a seco
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -97,10 +98,8 @@ def answer_to(
     else:
         patient = False
 
-    def unserved() -> list[str]:
-        return _unserved(payload, config)
-
-    return wait(payload.id, timeout=timeout, patient=patient, tell=tell, unserved=unserved)
+    asked = partial(unserved, payload, config)
+    return wait(payload.id, timeout=timeout, patient=patient, tell=tell, unserved=asked)
 
 
 def wait(
@@ -182,8 +181,17 @@ def forget(job_id: UUID) -> None:
     celery.backend.forget(str(job_id))
 
 
-def _unserved(payload: Payload[Any], config: Settings) -> list[str]:
-    """Return the queues of a payload's job that no worker consumes."""
+def unserved(payload: Payload[Any], config: Settings) -> list[str]:
+    """Return the queues of a payload's job that no worker consumes; none if Redis is away."""
+    from bespoke_workers.cli.status import broker_failures
+
+    try:
+        return _unserved_queues(payload, config)
+    except broker_failures():
+        return []  # for how long that may be, the next looks at the job count
+
+
+def _unserved_queues(payload: Payload[Any], config: Settings) -> list[str]:
     from bespoke_workers.cli.status import consumed, held
 
     needed = [queue_name(payload.queue, payload.subject())]

@@ -61,7 +61,23 @@ def look(config: Settings) -> Status:
         problems = [str(error)]
     if problems:
         return Status(False, problems, {}, {})
-    workers = _workers(config)
+    try:
+        return _seen(config)
+    except broker_failures() as error:
+        gone = f"BESPOKE_BROKER_URL: Redis went away meanwhile ({type(error).__name__})"
+        return Status(False, [gone], {}, {})
+
+
+def broker_failures() -> tuple[type[Exception], ...]:
+    """Return what is raised where Redis is away, by Celery and by redis-py."""
+    import redis
+    from kombu.exceptions import OperationalError
+
+    return (redis.RedisError, OperationalError, OSError)
+
+
+def _seen(config: Settings) -> Status:
+    workers, problems = _workers(config), []
     served = {family for names in workers.values() for family in names}
     busy = {_family(name) for name in held(config)} - served
     missing = [str(family) for family in _needed(config) if str(family) not in served | busy]
