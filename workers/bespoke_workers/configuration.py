@@ -38,6 +38,9 @@ EXPORT_SECONDS = 600.0
 """For what reads or writes a file of many rows on a storage that may be slow; such jobs have a
 queue of their own."""
 REAP_EVERY_SECONDS = 10.0
+REAP_LATE_SECONDS = 60.0
+"""So late a look for lost runs is still done: where every job waits a little, or a worker's clock
+is ahead of beat's, none would be done otherwise."""
 REEMBED_EVERY_SECONDS = 60.0
 TRACK_EVERY_SECONDS = 30.0
 
@@ -142,8 +145,8 @@ def beat_entries(config: settings.Settings) -> dict[str, dict[str, Any]]:
     entries["reap-lost-runs"] = {
         "task": REAP,
         "schedule": schedule(REAP_EVERY_SECONDS),
-        # With no worker to take them, reaps would pile up by the thousand.
-        "options": {"expires": REAP_EVERY_SECONDS},
+        # After hours without a worker, thousands of reaps would have to be done.
+        "options": {"expires": REAP_LATE_SECONDS},
     }
     entries["reembed-older-spaces"] = {
         "task": REEMBED,
