@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,16 @@ def test_failures_are_told_apart_and_quote_nothing(
     assert raised.value.__suppress_context__
 
 
+@pytest.mark.parametrize(("status", "is_said"), [(400, True), (413, True), (401, False)])
+def test_a_request_that_is_too_much_is_told_apart_from_a_wrong_key(
+    status: int, is_said: bool
+) -> None:
+    with pytest.raises(Misconfigured) as refusal:
+        embedder(Answer(status)).embed(["secret text"])
+
+    assert ("give shorter texts" in str(refusal.value)) is is_said
+
+
 @pytest.mark.parametrize(
     ("spec", "complaint"),
     [
@@ -155,6 +166,23 @@ def test_a_threshold_is_a_cosine(threshold: float) -> None:
 def test_other_names_are_models_of_dspy(spec: str) -> None:
     assert embedding._CALLABLE.fullmatch(spec) is None
     assert embedding._encode(spec).__class__.__name__ == "Embedder"
+
+
+def test_no_request_holds_more_texts_than_a_provider_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answered(*, model: str, input: list[str], **_: Any) -> SimpleNamespace:  # noqa: A002  # litellm's name
+        assert model == "cohere/embed-english-v3.0"
+        if len(input) > 96:
+            raise Answer(400)
+        return SimpleNamespace(data=[{"embedding": vector} for vector in lengths(input)])
+
+    # To import litellm itself takes seconds.
+    provider = SimpleNamespace(embedding=answered, cache=None)
+    monkeypatch.setattr("dspy.clients.embedding._get_litellm", lambda: provider)
+    own = load_embedder("cohere/embed-english-v3.0")
+
+    assert own.embed(["a" * number for number in range(1, 301)]).shape == (300, 3)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,12 @@ from bespoke_workers.memories import lexical
 THRESHOLD = 0.95  # cosine; the documents' figure, for every embedder that brings none of its own
 PROBE = "probe"  # embedded once to learn the dimension
 UNIT_TOLERANCE = 1e-6  # of a length; ten times what rounding to float32 can do
+TEXTS_AT_ONCE = 96  # in one request: Cohere takes no more, Gemini 100, most others thousands
 SENTENCE_TRANSFORMERS = "sentence-transformers/"
 
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+# Answers to a request that is too much for the model, and of some providers to a wrong key.
+_TOO_MUCH = {400, 413, 422}
 # Of the 4xx answers of a provider, those that may pass: time-out, conflict, too early, rate limit.
 _PASSING = {408, 409, 425, 429}
 
@@ -119,7 +122,7 @@ def _dspy_model(spec: str) -> Encode:
     import dspy  # heavy, and no business of a worker with another embedder
 
     # A cache of embeddings by text would outlive the erasure of the user whose text it was.
-    model: Encode = dspy.Embedder(spec, caching=False)
+    model: Encode = dspy.Embedder(spec, batch_size=TEXTS_AT_ONCE, caching=False)
     return model
 
 
@@ -138,9 +141,10 @@ def _failure(name: str, error: Exception) -> BespokeError:
     if isinstance(error, OSError) or (isinstance(status, int) and _may_pass(status)):
         return Transient(f"embedder {name!r} could not be reached: {kind}")
     if isinstance(status, int):
+        shorter = ", or give shorter texts" if status in _TOO_MUCH else ""
         return Misconfigured(
             f"embedder {name!r} was refused with {kind} ({status}); "
-            "check BESPOKE_EMBEDDER and the provider's key"
+            f"check BESPOKE_EMBEDDER and the provider's key{shorter}"
         )
     return Permanent(f"embedder {name!r} failed with {kind}")
 
