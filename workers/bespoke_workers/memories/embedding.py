@@ -1,6 +1,7 @@
 """Texts to vectors: the lexical default, a `module:callable`, or a model by its name."""
 
 import importlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ THRESHOLD = 0.95  # cosine; the documents' figure, for every embedder that bring
 PROBE = "probe"  # embedded once to learn the dimension
 UNIT_TOLERANCE = 1e-6  # of a length; ten times what rounding to float32 can do
 TEXTS_AT_ONCE = 96  # in one request: Cohere takes no more, Gemini 100, most others thousands
+REQUEST_SECONDS = 36.0
+"""A provider that hangs is away. LiteLLM tries three times, which has to end within a job's time:
+a late answer would end the job for good."""
 SENTENCE_TRANSFORMERS = "sentence-transformers/"
 
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -119,10 +123,14 @@ def _sentence_transformer(spec: str) -> Encode:
 
 
 def _dspy_model(spec: str) -> Encode:
+    # Without it, the first call fetches a file of prices from the internet.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "true"
     import dspy  # heavy, and no business of a worker with another embedder
 
     # A cache of embeddings by text would outlive the erasure of the user whose text it was.
-    model: Encode = dspy.Embedder(spec, batch_size=TEXTS_AT_ONCE, caching=False)
+    model: Encode = dspy.Embedder(
+        spec, batch_size=TEXTS_AT_ONCE, caching=False, timeout=REQUEST_SECONDS
+    )
     return model
 
 
