@@ -34,8 +34,13 @@ async def test_a_file_that_changed_since_is_refused(
     async with side(database_url, storage) as memories:
         assert await memories.import_(payload) is None
         put(storage, *({"content": word(n)} for n in range(7)))
-        with pytest.raises(Refused, match="changed since this import began: 2 of its 6 records"):
-            await memories.import_(payload)
+        for _ in range(2):
+            with pytest.raises(Refused, match="changed since this import began: 2 of its 6 record"):
+                await memories.import_(payload)
+        # It is not under way any more, and only what was done stays.
+        (job,) = await query(database_url, "SELECT state, reason, result FROM job")
+        assert (job.state, job.result, len(await rows(database_url))) == ("failed", None, 2)
+        assert "import it again under a new id" in job.reason
 
 
 @in_loop

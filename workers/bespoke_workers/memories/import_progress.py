@@ -1,6 +1,7 @@
 """How far an import is, kept in its job's row until the result takes its place.
 
-The row begins as ``accepted`` and ends as ``done``. It holds counts and a checksum, no contents.
+The row begins as ``accepted`` and ends as ``done``, or as ``failed`` where it cannot go on. It
+holds counts and a checksum, no contents.
 """
 
 from pydantic import BaseModel, ConfigDict
@@ -13,7 +14,11 @@ from bespoke_workers.database.records import ACCEPTED
 from bespoke_workers.database.tables import Job
 from bespoke_workers.errors import Refused, Transient
 from bespoke_workers.memories.record_source import Fingerprint
-from bespoke_workers.memories.record_statements import ADVANCE_IMPORT, BEGIN_IMPORT
+from bespoke_workers.memories.record_statements import (
+    ADVANCE_IMPORT,
+    BEGIN_IMPORT,
+    REFUSE_IMPORT,
+)
 
 
 class ImportProgress(BaseModel):
@@ -84,6 +89,18 @@ async def write(session: AsyncSession, payload: Import, reached: ImportProgress 
         "result": reached.model_dump_json(),
     }
     await (await session.connection()).execute(ADVANCE_IMPORT, parameters)
+
+
+async def refuse(database: Database, payload: Import, reason: str) -> None:
+    """Record that an import which has begun ends as it is, and why."""
+    refused = {
+        "id": payload.id,
+        "task": payload.task,
+        "user_id": payload.user_id,
+        "reason": reason,
+    }
+    async with database.transaction() as session:
+        await (await session.connection()).execute(REFUSE_IMPORT, refused)
 
 
 def _read(payload: Import, job: Job) -> ImportProgress | Imported:

@@ -53,6 +53,13 @@ class Importing:
         it must be, in which case nothing is imported; OtherEmbedder if the user's memories are
         of another embedder; Cancelled if the job was cancelled, after whole pages.
         """
+        try:
+            return await self._slice(payload, tell)
+        except Refused as refused:
+            await import_progress.refuse(self._database, payload, str(refused))
+            raise
+
+    async def _slice(self, payload: Import, tell: Tell) -> Imported | None:
         source = RecordSource(self._storage, payload)
         progress = await self._begun(payload, source)
         if isinstance(progress, Imported):

@@ -50,3 +50,9 @@ ADVANCE_IMPORT = statement(
     state=Text(),
 )
 """Write how far an import is, or its result."""
+
+REFUSE_IMPORT = statement("""
+    UPDATE job SET state = 'failed', reason = :reason, result = NULL, finished_at = now()
+    WHERE id = :id AND task = :task AND user_id = :user_id AND state = 'accepted'
+""")
+"""Record why an import that has begun cannot go on."""
