@@ -11,6 +11,7 @@ import click
 from bespoke_workers.cli.supervisor import Supervisor
 from bespoke_workers.errors import Misconfigured
 from bespoke_workers.local import Stack
+from bespoke_workers.local.redis import is_free
 from bespoke_workers.settings import Settings
 
 READY_SECONDS = 60.0
@@ -64,6 +65,12 @@ class Machine:
 
     def start_processes(self, concurrency: int, runs: int, *, flower: bool, beat: bool) -> None:
         """Start workers, beat and Flower, and wait until the workers answer."""
+        port = self.config.flower_port
+        if flower and not is_free(port):  # it would die and be started again for ever
+            raise Misconfigured(
+                f"BESPOKE_FLOWER_PORT: {port} is taken by another program; set it to another "
+                "port, or give --no-flower"
+            )
         start = self._supervisor.start
         self._tell("starting workers")
         memories = [f"memories-{number}" for number in range(1, concurrency + 1)]
@@ -84,7 +91,7 @@ class Machine:
         self._await_workers(names)
         if flower:  # after the workers: it asks them once what they can do
             start("flower", "flower")
-        where = f"; Flower at http://127.0.0.1:{self.config.flower_port}" if flower else ""
+        where = f"; Flower at http://127.0.0.1:{port}" if flower else ""
         self._tell(f"ready{where}; logs in {self.config.home / 'log'}; Ctrl-C stops all")
 
     def watch(self) -> None:

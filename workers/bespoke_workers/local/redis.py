@@ -102,7 +102,7 @@ class LocalRedis(LocalServer):
 
     def _choose_port(self) -> int:
         if self._asked_port is not None:
-            if not _is_free(self._asked_port):  # our password must not reach a stranger there
+            if not is_free(self._asked_port):  # our password must not reach a stranger there
                 raise Misconfigured(
                     f"port {self._asked_port} for Redis is taken by another program:"
                     " stop that one, or choose another port"
@@ -111,7 +111,7 @@ class LocalRedis(LocalServer):
         remembered = [self._port()] if self._port_file.exists() else []
         others = random.SystemRandom().sample(PORTS, PORT_TRIES)
         for port in (*remembered, *others):
-            if _is_free(port):
+            if is_free(port):
                 return port
         raise Misconfigured(
             f"no free port for Redis between {PORTS.start} and {PORTS.stop}:"
@@ -160,7 +160,8 @@ def _version(path: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server may listen on a port of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
