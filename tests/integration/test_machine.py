@@ -15,7 +15,8 @@ def test_a_port_of_flower_that_is_taken_is_told(tmp_path: Path) -> None:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         port = stranger.getsockname()[1]
-        machine = Machine(Settings(home=tmp_path, flower_port=port), [].append)
+        told: list[str] = []
+        machine = Machine(Settings(home=tmp_path, flower_port=port), told.append)
 
         with pytest.raises(Misconfigured) as refused:
             machine.start_processes(1, 1, flower=True, beat=False)
@@ -24,4 +25,4 @@ def test_a_port_of_flower_that_is_taken_is_told(tmp_path: Path) -> None:
         f"BESPOKE_FLOWER_PORT: {port} is taken by another program; set it to another port, or "
         "give --no-flower"
     )
-    assert list(tmp_path.iterdir()) == []
+    assert (told, list(tmp_path.iterdir())) == ([], [])
