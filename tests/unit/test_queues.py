@@ -1,13 +1,18 @@
 """Which queue a job travels on; both sides of the queue must always agree on it."""
 
+import importlib.util
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bespoke_schemas import payload_types
+from bespoke_schemas import Payload, payload_types
 from bespoke_schemas.queues import OPTIMIZATION_RUNS, SHARDS, Queue, members, queue_name, shard
+from bespoke_workers import app
+from bespoke_workers.configuration import EXPORT_SECONDS, SHORT_JOB_SECONDS
 
 # Computed once. A change of them strands what waits, and sends a user's stores to two workers.
 KNOWN = {"ada": 8, "grace": 3, "": 0, "user-1": 4, "user-2": 14, "Łódź": 5, "北京": 1, "a" * 200: 8}
@@ -55,3 +60,26 @@ def test_no_queue_belongs_to_two_families() -> None:
     names = [name for family in Queue for name in members(family)]
 
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("module", ["exports", "memories"])
+def test_whoever_writes_or_reads_many_rows_in_a_file_has_the_time_for_it(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[type[Payload[Any]], float] = {}
+
+    def serves(
+        kind: type[Payload[Any]], *, seconds: float = SHORT_JOB_SECONDS
+    ) -> Callable[..., Any]:
+        given[kind] = seconds
+        return lambda service: service
+
+    monkeypatch.setattr(app, "serves", serves)
+    spec = importlib.util.find_spec(f"bespoke_workers.tasks.{module}")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+    exporting = {kind: seconds for kind, seconds in given.items() if kind.queue is Queue.EXPORTS}
+    assert exporting
+    assert set(exporting.values()) == {EXPORT_SECONDS}

@@ -2,6 +2,7 @@
 
 from bespoke_schemas import memories
 from bespoke_workers.app import serves
+from bespoke_workers.configuration import EXPORT_SECONDS
 from bespoke_workers.errors import Transient
 from bespoke_workers.runtime import Runtime
 from bespoke_workers.tasks.telling import to_watchers
@@ -19,7 +20,7 @@ async def store_many(payload: memories.StoreMany, this: Runtime) -> memories.Sto
     return await this.memories.store_many(payload)
 
 
-@serves(memories.Export)
+@serves(memories.Export, seconds=EXPORT_SECONDS)
 async def export(payload: memories.Export, this: Runtime) -> memories.Exported:
     """Write a user's memories to a file."""
     return await this.memories.export(payload, to_watchers(this, payload))
