@@ -1,10 +1,12 @@
 """Stores per second through the queue, against a task with one ORM INSERT and COMMIT.
 
-The same two workers of one process each do both, in turns. Messages are made in another database
+The same two workers of one process each do both, in turns; and two more do the same insert as
+Celery comes, with its own transport for Redis. Messages are made in another database
 of the Redis and moved to the workers in one step, so that making them takes no part in the
 measurement, nor does embedding: a text's vector is picked from a table.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -17,9 +19,10 @@ from pathlib import Path
 
 import psutil
 import redis
+from celery import Celery
 from pydantic import SecretStr
 
-from benchmarks import vectors, workload
+from benchmarks import stock, vectors, workload
 from benchmarks.bench import Figure, Servers, servers
 from benchmarks.tasks import INSERT
 from bespoke_client import Client, memories
@@ -27,6 +30,7 @@ from bespoke_schemas import uuid7
 from bespoke_schemas.queues import SHARDS, Queue, members
 from bespoke_workers.app import make_celery
 from bespoke_workers.settings import Settings
+from tests.nodes.worker import WorkerContainer
 from tests.shares import wait_until_divided
 
 JOBS = 3_000
@@ -62,24 +66,57 @@ def measure() -> Iterator[Figure]:
     settings = {"BESPOKE_EMBEDDER": vectors.EMBEDDER}
     with servers() as running:
         pair = [running.worker("memories", **settings) for _ in range(PROCESSES)]
-        with running.ready(*pair):
+        with running.ready(*pair), _stock(running):
             wait_until_divided(running.redis.url, PROCESSES)
             _rate(running, partial(_enqueue_stores, ROUNDS), STORED)
             resident = [psutil.Process(one.pid).memory_info().rss / MIB for one in pair]
-            stores, inserts = [], []
+            stores, inserts, as_it_comes = [], [], []
             for number in range(ROUNDS):
+                as_it_comes.append(_rate(running, _enqueue_stock, INSERTED))
                 inserts.append(_rate(running, _enqueue_inserts, INSERTED))
                 stores.append(_rate(running, partial(_enqueue_stores, number), STORED))
             peer = _rate(running, _enqueue_peers, STORED, jobs=USERS * PEER_EACH)
-    ratios = [store / insert for store, insert in zip(stores, inserts, strict=True)]
     yield Figure("inserts per second (the floor)", statistics.median(inserts), "1/s")
+    yield Figure("inserts per second, Celery as it comes", statistics.median(as_it_comes), "1/s")
     yield Figure("stores per second", statistics.median(stores), "1/s")
-    yield Figure("store / insert, 2 solo processes", statistics.median(ratios), "x", asked=1.2)
+    yield Figure("store / insert, 2 solo processes", _ratio(stores, inserts), "x", asked=1.2)
+    yield Figure("store / insert by Celery as it comes", _ratio(stores, as_it_comes), "x")
     yield Figure("memories worker, each process", max(resident), "MiB")
     yield Figure("stores per second, 5 % said again", peer, "1/s")
     mem0 = _mem0()
     yield Figure("mem0 in process, the same texts", mem0, "1/s")
     yield Figure("store / mem0", peer / mem0, "x", asked=10)
+
+
+@contextlib.contextmanager
+def _stock(running: Servers) -> Iterator[None]:
+    """Run the workers of Celery as it comes, from when they have done a job each."""
+    pair = [
+        WorkerContainer(
+            "benchmarks.stock",
+            environment={
+                **os.environ,
+                "BESPOKE_DATABASE_URL": running.postgres.url,
+                "BESPOKE_BROKER_URL": running.redis.url,
+            },
+            queues=stock.QUEUE,
+            pool="solo",
+            log_level="WARNING",
+        )
+        for _ in range(PROCESSES)
+    ]
+    try:
+        for worker in pair:
+            worker.start()
+        _rate(running, _enqueue_stock, INSERTED)
+        yield
+    finally:
+        for worker in pair:
+            worker.teardown()
+
+
+def _ratio(rates: list[float], floors: list[float]) -> float:
+    return statistics.median(rate / floor for rate, floor in zip(rates, floors, strict=True))
 
 
 def _mem0() -> float:
@@ -117,10 +154,11 @@ def _rate(running: Servers, enqueue: Callable[[str], None], span: Span, jobs: in
 
 
 def _release(running: Servers) -> None:
-    """Move all queues at once to where the workers wait for them."""
+    """Move what was enqueued, all queues at once, to where the workers wait for it."""
     with redis.Redis.from_url(running.redis.url_for(ASIDE)) as client:
+        queues = [one for one in (stock.QUEUE, *members(Queue.MEMORIES)) if client.exists(one)]
         moving = client.pipeline(transaction=True)
-        for queue in members(Queue.MEMORIES):
+        for queue in queues:
             moving.move(queue, 0)
         assert all(moving.execute()), "a queue was not empty"
 
@@ -136,6 +174,13 @@ def _enqueue_inserts(url: str) -> None:
                 producer=producer,
                 ignore_result=True,
             )
+
+
+def _enqueue_stock(url: str) -> None:
+    with Celery("stock", broker=url) as app, app.producer_pool.acquire() as producer:
+        for _ in range(JOBS):
+            given = {"job_id": str(uuid7())}
+            app.send_task(stock.INSERT, kwargs=given, queue=stock.QUEUE, producer=producer)
 
 
 def _enqueue_stores(seed: int, url: str) -> None:
